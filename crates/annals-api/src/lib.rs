@@ -1,0 +1,1 @@
+//! Public, versioned documents: what annals prints as JSON, and its exit codes.

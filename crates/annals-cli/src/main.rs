@@ -1,0 +1,2 @@
+//! The annals command line.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Append-only homes for the log: file segments and signed checkpoints.

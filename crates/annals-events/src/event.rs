@@ -1,0 +1,496 @@
+//! What can happen, one variant a fact, in the past tense.
+//!
+//! A payload's fields stand in alphabetical order: that is the order RFC 8785 gives the stored
+//! bytes, and a test checks it for every variant. Payloads carry digests of SQL, never SQL.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::digest::Digest;
+use crate::ids::RunId;
+use crate::version::Version;
+
+/// An event this version of annals does not know: kept and shown, never interpreted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownEvent {
+    /// Its kind.
+    pub kind: String,
+    /// Its payload's schema number.
+    pub schema: u32,
+    /// Its payload as stored.
+    pub data: String,
+}
+
+macro_rules! events {
+    ($( $(#[$doc:meta])* $variant:ident($payload:ident) = $kind:literal, $schema:literal; )*) => {
+        /// A recorded fact.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Event {
+            $( $(#[$doc])* $variant($payload), )*
+            /// A fact from a newer annals.
+            Unknown(UnknownEvent),
+        }
+
+        impl Event {
+            /// Every kind this version writes.
+            pub const KINDS: &'static [&'static str] = &[$($kind),*];
+
+            /// The stored name of the kind.
+            pub fn kind(&self) -> &str {
+                match self {
+                    $( Self::$variant(_) => $kind, )*
+                    Self::Unknown(unknown) => &unknown.kind,
+                }
+            }
+
+            /// The schema number of the payload.
+            pub fn schema(&self) -> u32 {
+                match self {
+                    $( Self::$variant(_) => $schema, )*
+                    Self::Unknown(unknown) => unknown.schema,
+                }
+            }
+
+            pub(crate) fn decode(
+                kind: &str, schema: u32, data: &RawValue,
+            ) -> Result<Self, serde_json::Error> {
+                match (kind, schema) {
+                    $( ($kind, $schema) => {
+                        serde_json::from_str(data.get()).map(Self::$variant)
+                    } )*
+                    _ => Ok(Self::Unknown(UnknownEvent {
+                        kind: kind.to_owned(), schema, data: data.get().to_owned(),
+                    })),
+                }
+            }
+
+            pub(crate) fn write_data(&self, line: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+                match self {
+                    $( Self::$variant(data) => serde_json::to_writer(line, data), )*
+                    Self::Unknown(unknown) => {
+                        line.extend_from_slice(unknown.data.as_bytes());
+                        Ok(())
+                    }
+                }
+            }
+        }
+
+        $( impl From<$payload> for Event {
+            fn from(data: $payload) -> Self {
+                Self::$variant(data)
+            }
+        } )*
+    };
+}
+
+events! {
+    /// The log began. Always the first event, and only the first.
+    LogCreated(LogCreated) = "log_created", 1;
+    /// The log was tied to a database.
+    TargetRegistered(TargetRegistered) = "target_registered", 1;
+    /// A plan was made and stored.
+    PlanMade(PlanMade) = "plan_made", 1;
+    /// A plan's execution began.
+    RunStarted(RunStarted) = "run_started", 1;
+    /// A step is about to touch the target.
+    StepStarted(StepStarted) = "step_started", 1;
+    /// A statement outside a transaction is about to run.
+    StatementStarted(StatementStarted) = "statement_started", 1;
+    /// A statement outside a transaction took effect.
+    StatementSucceeded(StatementSucceeded) = "statement_succeeded", 1;
+    /// A step took effect.
+    StepSucceeded(StepSucceeded) = "step_succeeded", 1;
+    /// A step did not take effect (or, outside a transaction, not wholly).
+    StepFailed(StepFailed) = "step_failed", 1;
+    /// A step whose outcome was unknown has been settled from evidence.
+    StepReconciled(StepReconciled) = "step_reconciled", 1;
+    /// A plan's execution ended.
+    RunFinished(RunFinished) = "run_finished", 1;
+    /// The schema as a run left it was stored.
+    SchemaRecorded(SchemaRecorded) = "schema_recorded", 1;
+    /// The target was verified.
+    IntegrityChecked(IntegrityChecked) = "integrity_checked", 1;
+    /// Unacknowledged bytes after the last event were moved aside.
+    TailRepaired(TailRepaired) = "tail_repaired", 1;
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $( $(#[$vdoc:meta])* $variant:ident = $word:literal, )* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $( $(#[$vdoc])* #[serde(rename = $word)] $variant, )*
+        }
+
+        impl $name {
+            /// The stored word.
+            pub const fn as_str(self) -> &'static str {
+                match self { $( Self::$variant => $word, )* }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+
+words! {
+    /// Which way a step goes.
+    Direction {
+        /// A migration is applied.
+        Up = "up",
+        /// A migration is rolled back.
+        Down = "down",
+    }
+}
+
+words! {
+    /// How a step meets the transaction boundary.
+    StepMode {
+        /// The whole file and its ledger row in one transaction.
+        Transactional = "transactional",
+        /// One statement at a time, each with its own intent and outcome.
+        StatementByStatement = "statement_by_statement",
+    }
+}
+
+words! {
+    /// What a failed step left behind.
+    Effect {
+        /// Nothing: it was rolled back or never began.
+        None = "none",
+        /// The statements before the failing one.
+        Partial = "partial",
+    }
+}
+
+words! {
+    /// What the evidence says of a step whose outcome was unknown.
+    ReconciledAs {
+        /// It took effect.
+        TookEffect = "took_effect",
+        /// It did not take effect.
+        NoEffect = "no_effect",
+        /// Some of its statements took effect; the next run continues behind them.
+        Partial = "partial",
+    }
+}
+
+words! {
+    /// How a run ended.
+    RunOutcome {
+        /// Every step took effect.
+        Succeeded = "succeeded",
+        /// A step failed; the steps before it stand.
+        Failed = "failed",
+        /// A signal or a lost connection stopped it.
+        Interrupted = "interrupted",
+    }
+}
+
+words! {
+    /// The verdict of one family of checks.
+    CheckOutcome {
+        /// Checked, nothing found.
+        Passed = "passed",
+        /// Checked, something found.
+        Failed = "failed",
+        /// Not checked, so nothing is said about it.
+        NotChecked = "not_checked",
+    }
+}
+
+/// Content stored beside the log under its digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BlobRef {
+    /// SHA-256 of the content.
+    pub digest: Digest,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// A file as it was when a step used it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileRef {
+    /// SHA-256 over the statements alone: line ends, BOM, trailing space and comments aside.
+    pub canonical: Digest,
+    /// File name, without folders.
+    pub name: String,
+    /// SHA-256 of the bytes.
+    pub raw: Digest,
+}
+
+/// An error, without SQL values or secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordedError {
+    /// SQLSTATE, where the server gave one.
+    pub code: Option<String>,
+    /// Line of the file, from 1.
+    pub line: Option<u64>,
+    /// The message; at most 2,000 bytes.
+    pub message: String,
+    /// Statement of the file, from 1.
+    pub statement: Option<u64>,
+}
+
+/// Names one step of one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StepKey {
+    /// The run.
+    pub run: RunId,
+    /// The step's place in the plan, from 0.
+    pub step: u64,
+}
+
+macro_rules! step_key {
+    ($($payload:ident),*) => { $( impl $payload {
+        /// The step it speaks of.
+        pub fn key(&self) -> StepKey {
+            StepKey { run: self.run, step: self.step }
+        }
+    } )* };
+}
+
+step_key!(StepStarted, StatementStarted, StatementSucceeded, StepSucceeded, StepFailed, StepReconciled);
+
+/// See [`Event::LogCreated`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogCreated {
+    /// C2SP verifier key of the first checkpoint key.
+    pub checkpoint_key: String,
+    /// Version of the byte format ([`crate::FORMAT_VERSION`]).
+    pub format: u32,
+    /// The target's name in the workspace.
+    pub target: String,
+    /// The workspace's name.
+    pub workspace: String,
+}
+
+/// See [`Event::TargetRegistered`]. The identity itself is in the envelope.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetRegistered {
+    /// `plain` or `supabase`.
+    pub platform: String,
+    /// As the server spells it, such as `15.18`.
+    pub server_version: String,
+}
+
+/// See [`Event::PlanMade`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanMade {
+    /// Which way its steps go.
+    pub direction: Direction,
+    /// The plan; its digest is the plan hash.
+    pub plan: BlobRef,
+    /// Number of steps.
+    pub steps: u64,
+}
+
+/// See [`Event::RunStarted`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunStarted {
+    /// Which way its steps go.
+    pub direction: Direction,
+    /// Hash of the plan.
+    pub plan: Digest,
+    /// The run.
+    pub run: RunId,
+    /// Number of steps.
+    pub steps: u64,
+}
+
+/// See [`Event::StepStarted`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepStarted {
+    /// Which way.
+    pub direction: Direction,
+    /// The file that runs.
+    pub file: FileRef,
+    /// How it meets the transaction boundary.
+    pub mode: StepMode,
+    /// The migration's name.
+    pub name: String,
+    /// Which change of this version it is, from 1: odd ones apply it, even ones roll it back.
+    pub ordinal: u64,
+    /// Going up: the file that would undo it.
+    pub rollback: Option<FileRef>,
+    /// The run.
+    pub run: RunId,
+    /// Statements in the file.
+    pub statements: u64,
+    /// Place in the plan, from 0.
+    pub step: u64,
+    /// The migration's version.
+    pub version: Version,
+}
+
+/// See [`Event::StatementStarted`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatementStarted {
+    /// The run.
+    pub run: RunId,
+    /// SHA-256 of the statement's text.
+    pub sql: Digest,
+    /// Place in the file, from 1.
+    pub statement: u64,
+    /// Place in the plan, from 0.
+    pub step: u64,
+}
+
+/// See [`Event::StatementSucceeded`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatementSucceeded {
+    /// Microseconds it took.
+    pub duration_us: u64,
+    /// Set when it was not run again because its effect was found: what was found.
+    pub found: Option<String>,
+    /// The run.
+    pub run: RunId,
+    /// Place in the file, from 1.
+    pub statement: u64,
+    /// Place in the plan, from 0.
+    pub step: u64,
+}
+
+/// See [`Event::StepSucceeded`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepSucceeded {
+    /// Microseconds from intent to commit.
+    pub duration_us: u64,
+    /// The run.
+    pub run: RunId,
+    /// Place in the plan, from 0.
+    pub step: u64,
+    /// Full transaction id (`xid8`, in decimal) that holds the ledger row.
+    pub transaction: String,
+}
+
+/// See [`Event::StepFailed`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepFailed {
+    /// Microseconds from intent to failure.
+    pub duration_us: u64,
+    /// What is left of it in the target.
+    pub effect: Effect,
+    /// Why.
+    pub error: RecordedError,
+    /// The run.
+    pub run: RunId,
+    /// Place in the plan, from 0.
+    pub step: u64,
+}
+
+/// What a reconciliation rests on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evidence {
+    /// Whether the step's ledger row is in the target.
+    pub ledger_row: bool,
+    /// Statements the target's own journal shows as done; 0 for transactional steps.
+    pub statements_done: u64,
+    /// Full transaction id of the step, where known.
+    pub transaction: Option<String>,
+    /// What `pg_xact_status` says of it.
+    pub transaction_status: Option<String>,
+}
+
+/// See [`Event::StepReconciled`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepReconciled {
+    /// What was looked at.
+    pub evidence: Evidence,
+    /// What it says.
+    pub found: ReconciledAs,
+    /// The run.
+    pub run: RunId,
+    /// Place in the plan, from 0.
+    pub step: u64,
+}
+
+/// See [`Event::RunFinished`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunFinished {
+    /// How it ended.
+    pub outcome: RunOutcome,
+    /// Why, unless it succeeded.
+    pub reason: Option<String>,
+    /// The run.
+    pub run: RunId,
+    /// Steps that took effect.
+    pub steps_done: u64,
+}
+
+/// See [`Event::SchemaRecorded`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SchemaRecorded {
+    /// Number of objects in it.
+    pub objects: u64,
+    /// The run that left it so.
+    pub run: Option<RunId>,
+    /// Major version of the server; pictures of different majors are not compared.
+    pub server_major: u32,
+    /// The picture; its digest is the fingerprint.
+    pub snapshot: BlobRef,
+}
+
+/// A verdict for each family of checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckResults {
+    /// Constraints present and valid.
+    pub constraints: CheckOutcome,
+    /// Rows satisfy what the schema promises.
+    pub data_consistency: CheckOutcome,
+    /// Ledger, log and files agree.
+    pub history: CheckOutcome,
+    /// Indexes present and valid.
+    pub indexes: CheckOutcome,
+    /// Policies, row security and grants as expected.
+    pub permissions: CheckOutcome,
+    /// Tables, columns and other objects as expected.
+    pub table_structure: CheckOutcome,
+}
+
+/// See [`Event::IntegrityChecked`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IntegrityChecked {
+    /// By family.
+    pub checks: CheckResults,
+    /// Number of findings.
+    pub findings: u64,
+    /// The findings, as JSON.
+    pub report: BlobRef,
+    /// Failed if any family failed.
+    pub result: CheckOutcome,
+}
+
+/// See [`Event::TailRepaired`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TailRepaired {
+    /// Bytes moved aside.
+    pub bytes: u64,
+    /// Their SHA-256.
+    pub digest: Digest,
+    /// File name below `quarantine/`.
+    pub quarantined_as: String,
+}

@@ -1,0 +1,200 @@
+//! Every kind, once: its stored bytes are canonical, read back, and never change.
+
+use uuid::Uuid;
+
+use crate::*;
+
+fn run() -> RunId {
+    RunId(Uuid::from_u128(0x0197_0000_0000_7000_8000_0000_0000_0001))
+}
+
+fn file(name: &str) -> FileRef {
+    FileRef { canonical: Digest::of(b"c"), name: name.into(), raw: Digest::of(b"r") }
+}
+
+fn blob() -> BlobRef {
+    BlobRef { digest: Digest::of(b"blob"), size: 4 }
+}
+
+/// One example of every kind, in [`Event::KINDS`]' order.
+fn examples() -> Vec<Event> {
+    let error = RecordedError {
+        code: Some("42P01".into()),
+        line: Some(7),
+        message: "relation \"x\" does not exist".into(),
+        statement: Some(2),
+    };
+    let passed = CheckOutcome::Passed;
+    vec![
+        LogCreated {
+            checkpoint_key: "demo+00000000+AQ==".into(),
+            format: FORMAT_VERSION,
+            target: "production".into(),
+            workspace: "demo".into(),
+        }
+        .into(),
+        TargetRegistered { platform: "plain".into(), server_version: "15.18".into() }.into(),
+        PlanMade { direction: Direction::Up, plan: blob(), steps: 1 }.into(),
+        RunStarted { direction: Direction::Up, plan: blob().digest, run: run(), steps: 1 }.into(),
+        StepStarted {
+            direction: Direction::Up,
+            file: file("001_init.sql"),
+            mode: StepMode::Transactional,
+            name: "init".into(),
+            ordinal: 1,
+            rollback: Some(file("001_init_rollback.sql")),
+            run: run(),
+            statements: 3,
+            step: 0,
+            version: "001".parse().unwrap(),
+        }
+        .into(),
+        StatementStarted { run: run(), sql: Digest::of(b"vacuum"), statement: 1, step: 0 }.into(),
+        StatementSucceeded { duration_us: 5, found: None, run: run(), statement: 1, step: 0 }.into(),
+        StepSucceeded { duration_us: 1200, run: run(), step: 0, transaction: "742".into() }.into(),
+        StepFailed { duration_us: 9, effect: Effect::None, error, run: run(), step: 0 }.into(),
+        StepReconciled {
+            evidence: Evidence {
+                ledger_row: true,
+                statements_done: 0,
+                transaction: Some("742".into()),
+                transaction_status: Some("committed".into()),
+            },
+            found: ReconciledAs::TookEffect,
+            run: run(),
+            step: 0,
+        }
+        .into(),
+        RunFinished { outcome: RunOutcome::Succeeded, reason: None, run: run(), steps_done: 1 }.into(),
+        SchemaRecorded { objects: 12, run: Some(run()), server_major: 15, snapshot: blob() }.into(),
+        IntegrityChecked {
+            checks: CheckResults {
+                constraints: passed,
+                data_consistency: CheckOutcome::NotChecked,
+                history: passed,
+                indexes: passed,
+                permissions: passed,
+                table_structure: passed,
+            },
+            findings: 0,
+            report: blob(),
+            result: passed,
+        }
+        .into(),
+        TailRepaired { bytes: 17, digest: Digest::of(b"t"), quarantined_as: "tail-14".into() }.into(),
+    ]
+}
+
+fn at(micros: i64) -> Timestamp {
+    Timestamp::from_micros(1_767_225_600_000_000 + micros)
+}
+
+fn draft(event: Event, n: u128) -> Draft {
+    Draft {
+        event,
+        id: EventId(Uuid::from_u128(0x0197_0000_0000_7000_8000_0000_0001_0000 + n)),
+        occurred_at: at(0),
+        actor: Actor { host: "build-7".into(), name: "Łucja".into(), tool: "annals 0.1.0".into() },
+        target: Some(TargetIdentity {
+            database: "app".into(),
+            system_identifier: "7412345678901234567".into(),
+            timeline: 1,
+        }),
+        incarnation: 0,
+    }
+}
+
+fn golden_log() -> Vec<u8> {
+    let origin: Origin = "demo/production".parse().unwrap();
+    let (mut chain, mut lines) = (Chain::default(), Vec::new());
+    for (n, event) in examples().into_iter().enumerate() {
+        let now = at(n as i64 * 1000);
+        seal(&mut chain, &origin, &draft(event, n as u128), now, &mut lines).unwrap();
+    }
+    lines
+}
+
+#[test]
+fn every_kind_has_an_example_and_reads_back_as_it_was_written() {
+    let kinds: Vec<_> = examples().iter().map(|event| event.kind().to_owned()).collect();
+    assert_eq!(kinds, Event::KINDS);
+    let lines = golden_log();
+    let mut chain = Chain::default();
+    for (line, event) in lines.split_inclusive(|&b| b == b'\n').zip(examples()) {
+        let line = &line[..line.len() - 1];
+        assert_eq!(chain.accept(line).unwrap().event, event);
+        let value: serde_json::Value = serde_json::from_slice(line).unwrap();
+        assert_eq!(serde_json_canonicalizer::to_vec(&value).unwrap(), line);
+    }
+    assert_eq!(chain.size(), Event::KINDS.len() as u64);
+}
+
+#[test]
+fn the_stored_bytes_of_every_kind_stay_as_they_are() {
+    let golden = include_bytes!("../../../event-store/vectors/every-kind.jsonl");
+    let written = golden_log();
+    if std::env::var_os("ANNALS_UPDATE_GOLDEN").is_some() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../event-store/vectors/every-kind.jsonl");
+        std::fs::write(path, &written).unwrap();
+        return;
+    }
+    assert_eq!(String::from_utf8_lossy(&written), String::from_utf8_lossy(golden));
+}
+
+#[test]
+fn any_changed_byte_is_noticed_and_named() {
+    let lines = golden_log();
+    // The last line is left out: what follows it, a checkpoint or another event, vouches for it.
+    let vouched = lines[..lines.len() - 1].iter().rposition(|&b| b == b'\n').unwrap();
+    for at in 0..=vouched {
+        for flip in [0x01, 0x20, 0x80] {
+            let mut damaged = lines.clone();
+            damaged[at] ^= flip;
+            let mut chain = Chain::default();
+            let lines_before = lines[..at].iter().filter(|&&b| b == b'\n').count() as u64;
+            let error = damaged
+                .split(|&b| b == b'\n')
+                .take_while(|line| !line.is_empty())
+                .find_map(|line| chain.accept(line).err())
+                .unwrap_or_else(|| panic!("byte {at} ^ {flip:#x} was not noticed"));
+            let bad = error.at().0;
+            assert!(bad == lines_before || bad == lines_before + 1, "byte {at}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_fact_from_the_future_is_kept_but_not_understood() {
+    let origin: Origin = "demo/production".parse().unwrap();
+    let unknown = UnknownEvent { kind: "moon_landed".into(), schema: 3, data: "{\"a\":1}".into() };
+    let (mut chain, mut lines) = (Chain::default(), Vec::new());
+    seal(&mut chain, &origin, &draft(Event::Unknown(unknown.clone()), 1), at(0), &mut lines).unwrap();
+    let read = decode(&lines[..lines.len() - 1]).unwrap();
+    assert_eq!(read.event, Event::Unknown(unknown));
+}
+
+#[test]
+fn time_never_stands_still_and_never_jumps_back() {
+    let origin: Origin = "demo/production".parse().unwrap();
+    let (mut chain, mut lines) = (Chain::default(), Vec::new());
+    let mut put = |now| {
+        let draft = draft(examples().remove(0), 1);
+        seal(&mut chain, &origin, &draft, now, &mut lines).map(|recorded| recorded.recorded_at)
+    };
+    assert_eq!(put(at(100)), Ok(at(100)));
+    assert_eq!(put(at(100)), Ok(at(101)));
+    assert_eq!(put(at(-4_000_000)), Ok(at(102)));
+    assert!(matches!(put(at(-5_000_000)), Err(SealError::ClockWentBack { .. })));
+    assert_eq!(put(at(103)), Ok(at(103)));
+}
+
+#[test]
+fn an_event_too_long_for_a_line_leaves_nothing_behind() {
+    let origin: Origin = "demo/production".parse().unwrap();
+    let (mut chain, mut lines) = (Chain::default(), Vec::new());
+    let mut long = draft(examples().remove(0), 1);
+    long.actor.name = "x".repeat(MAX_LINE_BYTES);
+    let error = seal(&mut chain, &origin, &long, at(0), &mut lines).unwrap_err();
+    assert!(matches!(error, SealError::Unstorable { source: DecodeError::TooLong(_), .. }));
+    assert_eq!((chain.size(), lines.len()), (0, 0));
+}

@@ -1,0 +1,1 @@
+//! Carries out a plan, recording each step before it acts.

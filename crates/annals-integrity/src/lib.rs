@@ -1,0 +1,1 @@
+//! Verifies log, checkpoints, files and schema; yields findings; needs no store.

@@ -1,0 +1,1 @@
+//! Safety rules over the statements of a plan.

@@ -1,0 +1,301 @@
+//! Reads the two folders of a workspace. The only IO of this crate.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use annals_events::Version;
+
+use crate::names::{self, NameError};
+use crate::set::{Migration, MigrationSet, Problem, SourceFile};
+
+/// The file in the migrations folder that pins another order than the numeric one.
+pub const ORDER_FILE: &str = "order";
+
+/// The largest migration file read: 16 MiB. Bulk data belongs in a loader, not in a migration.
+pub const MAX_FILE_BYTES: u64 = 16 << 20;
+
+/// The most files of one folder.
+const MAX_FILES: usize = 100_000;
+
+/// What to load, and how strictly.
+#[derive(Debug, Clone)]
+pub struct LoadOptions {
+    /// The workspace; paths in problems are relative to it.
+    pub workspace: PathBuf,
+    /// Folder of the migrations, relative to the workspace.
+    pub migrations: PathBuf,
+    /// Folder of the rollbacks, relative to the workspace.
+    pub rollbacks: PathBuf,
+    /// Refuse a migration without its rollback.
+    pub require_rollback: bool,
+}
+
+/// Loads the migrations of a workspace.
+///
+/// The SQL itself is read when it is first asked for: a file that has been applied and has not
+/// changed since need not be parsed again.
+///
+/// # Errors
+///
+/// Every problem found with names, files and pairing, in the order of their paths.
+pub fn load(options: &LoadOptions) -> Result<MigrationSet, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let ups = read_folder(options, &options.migrations, ".sql", &mut problems);
+    let mut downs = read_folder(options, &options.rollbacks, "_rollback.sql", &mut problems);
+    let mut migrations = Vec::with_capacity(ups.len());
+    for (version, (name, up)) in ups {
+        let down = downs.remove(&version);
+        if let Some((down_name, down)) = &down
+            && *down_name != name
+        {
+            let reason = format!("rolls back {version}_{down_name}, but the migration is named {}", up.name());
+            problems.push(problem(down.path(), reason));
+        }
+        if down.is_none() && options.require_rollback {
+            let wanted = options.rollbacks.join(names::rollback_file_name(&version, &name));
+            let reason = format!("has no rollback; write {}", wanted.display());
+            problems.push(problem(up.path(), reason));
+        }
+        migrations.push(Migration { version, name, up, down: down.map(|(_, file)| file) });
+    }
+    for (version, (name, down)) in downs {
+        let wanted = options.migrations.join(names::migration_file_name(&version, &name));
+        let reason = format!("rolls back a migration that is not there ({})", wanted.display());
+        problems.push(problem(down.path(), reason));
+    }
+    let migrations = pin_order(options, migrations, &mut problems);
+    problems.sort_by(|a, b| (&a.path, a.position).cmp(&(&b.path, b.position)));
+    if problems.is_empty() { Ok(MigrationSet::in_order(migrations)) } else { Err(problems) }
+}
+
+fn problem(path: &Path, reason: impl Into<String>) -> Problem {
+    Problem { path: path.to_owned(), position: None, reason: reason.into() }
+}
+
+type Files = BTreeMap<Version, (String, SourceFile)>;
+
+fn read_folder(
+    options: &LoadOptions,
+    folder: &Path,
+    suffix: &'static str,
+    problems: &mut Vec<Problem>,
+) -> Files {
+    let mut files = Files::new();
+    let entries = match fs::read_dir(options.workspace.join(folder)) {
+        Ok(entries) => entries,
+        Err(error) => {
+            problems.push(problem(folder, format!("cannot read the folder: {error}")));
+            return files;
+        }
+    };
+    let mut names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+    names.sort();
+    if names.len() > MAX_FILES {
+        problems.push(problem(folder, format!("holds more than {MAX_FILES} files")));
+        return files;
+    }
+    for name in names {
+        let path = folder.join(&name);
+        let Some(name) = name.to_str() else {
+            problems.push(problem(&path, "the file name is not UTF-8; rename it"));
+            continue;
+        };
+        if name.starts_with('.') || name == "README.md" || name == ORDER_FILE {
+            continue;
+        }
+        match read_file(options, &path, name, suffix) {
+            Ok((version, stem, file)) => insert(&mut files, version, stem, file, problems),
+            Err(found) => problems.push(found),
+        }
+    }
+    files
+}
+
+fn insert(
+    files: &mut Files,
+    version: Version,
+    name: String,
+    file: SourceFile,
+    problems: &mut Vec<Problem>,
+) {
+    if let Some((_, other)) = files.get(&version) {
+        let reason = format!("has the same version as {}; renumber one of them", other.name());
+        problems.push(problem(file.path(), reason));
+    } else {
+        files.insert(version, (name, file));
+    }
+}
+
+fn read_file(
+    options: &LoadOptions,
+    path: &Path,
+    name: &str,
+    suffix: &'static str,
+) -> Result<(Version, String, SourceFile), Problem> {
+    let full = options.workspace.join(path);
+    let io = |error: std::io::Error| problem(path, format!("cannot be read: {error}"));
+    let kind = fs::symlink_metadata(&full).map_err(io)?.file_type();
+    if kind.is_symlink() {
+        return Err(problem(path, "is a symbolic link; put the file itself here"));
+    }
+    if !kind.is_file() {
+        return Err(problem(path, "is not a regular file; move it elsewhere"));
+    }
+    let (version, stem) = names::parse_file_name(name, suffix)
+        .map_err(|error: NameError| problem(path, format!("{error}; rename it")))?;
+    let bytes = read_bounded(&full).map_err(io)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(problem(path, "is larger than 16 MiB; load bulk data with another tool"));
+    }
+    let file = SourceFile::new(path, bytes)?;
+    Ok((version, stem, file))
+}
+
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Applies `migrations/order` where it exists: one version a line, `#` starts a comment, every
+/// migration exactly once.
+fn pin_order(
+    options: &LoadOptions,
+    migrations: Vec<Migration>,
+    problems: &mut Vec<Problem>,
+) -> Vec<Migration> {
+    let path = options.migrations.join(ORDER_FILE);
+    let text = match fs::read_to_string(options.workspace.join(&path)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return migrations,
+        Err(error) => {
+            problems.push(problem(&path, format!("cannot be read: {error}")));
+            return migrations;
+        }
+    };
+    let mut by_version: HashMap<Version, Migration> =
+        migrations.into_iter().map(|migration| (migration.version.clone(), migration)).collect();
+    let mut ordered = Vec::with_capacity(by_version.len());
+    for (line, text) in (1u32..).zip(text.lines()) {
+        let text = text.split('#').next().unwrap_or_default().trim();
+        if text.is_empty() {
+            continue;
+        }
+        let mut refuse = |reason: String| {
+            let position = Some(crate::Position { line, column: 1 });
+            problems.push(Problem { path: path.clone(), position, reason });
+        };
+        match text.parse::<Version>() {
+            Err(error) => refuse(error.to_string()),
+            Ok(version) => match by_version.remove(&version) {
+                Some(migration) => ordered.push(migration),
+                None => refuse(format!("version {version} stands twice or has no migration")),
+            },
+        }
+    }
+    let mut missing: Vec<Migration> = by_version.into_values().collect();
+    missing.sort_by(|a, b| a.version.cmp(&b.version));
+    for migration in &missing {
+        let reason = format!("does not list version {}; add a line for it", migration.version);
+        problems.push(problem(&path, reason));
+    }
+    ordered.extend(missing);
+    ordered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Folder(tempfile::TempDir);
+
+    impl Folder {
+        fn new(files: &[(&str, &str)]) -> Self {
+            let folder = Self(tempfile::tempdir().unwrap());
+            for part in ["migrations", "rollbacks"] {
+                fs::create_dir(folder.0.path().join(part)).unwrap();
+            }
+            for (name, text) in files {
+                fs::write(folder.0.path().join(name), text).unwrap();
+            }
+            folder
+        }
+
+        fn load(&self) -> Result<MigrationSet, Vec<String>> {
+            let options = LoadOptions {
+                workspace: self.0.path().to_owned(),
+                migrations: "migrations".into(),
+                rollbacks: "rollbacks".into(),
+                require_rollback: true,
+            };
+            load(&options).map_err(|found| found.iter().map(Problem::to_string).collect())
+        }
+
+        fn order(&self) -> Vec<String> {
+            self.load().unwrap().iter().map(Migration::id).collect()
+        }
+    }
+
+    const SQL: &str = "select 1;";
+
+    #[test]
+    fn versions_are_ordered_as_numbers_of_any_length() {
+        let names = ["2_b", "10_c", "001_a", "20250921_171500_e", "20250921171459_d", "99999999999999999999999_f"];
+        let files: Vec<(String, &str)> = names
+            .iter()
+            .flat_map(|n| [format!("migrations/{n}.sql"), format!("rollbacks/{n}_rollback.sql")])
+            .map(|name| (name, SQL))
+            .collect();
+        let files: Vec<_> = files.iter().map(|(n, t)| (n.as_str(), *t)).collect();
+        let expected = ["001_a", "2_b", "10_c", "20250921171459_d", "20250921_171500_e", "99999999999999999999999_f"];
+        assert_eq!(Folder::new(&files).order(), expected);
+    }
+
+    #[test]
+    fn an_order_file_pins_the_order() {
+        let mut files = vec![
+            ("migrations/1_a.sql", SQL), ("rollbacks/1_a_rollback.sql", SQL),
+            ("migrations/2_b.sql", SQL), ("rollbacks/2_b_rollback.sql", SQL),
+            ("migrations/order", "2 # first\n\n1\n"),
+        ];
+        assert_eq!(Folder::new(&files).order(), ["2_b", "1_a"]);
+        files[4].1 = "2\n3\n2\n";
+        let problems = Folder::new(&files).load().unwrap_err();
+        assert_eq!(problems, [
+            "migrations/order: does not list version 1; add a line for it",
+            "migrations/order:2:1: version 3 stands twice or has no migration",
+            "migrations/order:3:1: version 2 stands twice or has no migration",
+        ]);
+    }
+
+    #[test]
+    fn every_problem_is_named() {
+        let folder = Folder::new(&[
+            ("migrations/1_a.sql", SQL), ("migrations/01_b.sql", SQL),
+            ("migrations/2_c.sql", SQL), ("rollbacks/3_d_rollback.sql", SQL),
+            ("migrations/4_E.sql", SQL), ("migrations/notes.txt", SQL),
+            ("rollbacks/1_x_rollback.sql", SQL), ("migrations/5_f.sql", "\u{202e}"),
+            ("migrations/README.md", "fine"), ("migrations/.gitkeep", ""),
+        ]);
+        fs::write(folder.0.path().join("migrations/6_g.sql"), b"select '\n\xff'").unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", folder.0.path().join("migrations/7_h.sql")).unwrap();
+        fs::create_dir(folder.0.path().join("migrations/8_i.sql")).unwrap();
+        let problems = folder.load().unwrap_err().join("\n");
+        for expected in [
+            "migrations/1_a.sql: has the same version as 01_b.sql",
+            "migrations/2_c.sql: has no rollback; write rollbacks/2_c_rollback.sql",
+            "migrations/4_E.sql: the name \"E\"",
+            "migrations/5_f.sql:1:1: hidden character U+202E",
+            "migrations/6_g.sql:2:1: not UTF-8",
+            "migrations/7_h.sql: is a symbolic link",
+            "migrations/8_i.sql: is not a regular file",
+            "migrations/notes.txt: the name is not <version>_<name>.sql",
+            "rollbacks/1_x_rollback.sql: rolls back 01_x, but the migration is named 01_b.sql",
+            "rollbacks/3_d_rollback.sql: rolls back a migration that is not there (migrations/3_d.sql)",
+        ] {
+            assert!(problems.contains(expected), "{expected}\nnot in\n{problems}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Files and history in, a plan or a refusal out.

@@ -1,0 +1,1 @@
+//! All that is said to a live target: session guards, lock, ledger, catalog, sandbox server.

@@ -1,0 +1,1 @@
+//! A picture of a database's schema: snapshot, fingerprint, diff.

@@ -1,0 +1,1 @@
+//! Servers, workspaces and faults for the tests of annals.
