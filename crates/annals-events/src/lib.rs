@@ -10,6 +10,7 @@ mod envelope;
 mod event;
 mod ids;
 mod merkle;
+mod scan;
 mod time;
 mod version;
 #[cfg(test)]
@@ -30,5 +31,6 @@ pub use event::{
 };
 pub use ids::{EventId, Origin, ParseOriginError, RunId, Seq};
 pub use merkle::CompactRange;
+pub use scan::{Damage, Scan, Segment, scan};
 pub use time::{ParseTimestampError, Timestamp};
 pub use version::{ParseVersionError, Version};

@@ -71,7 +71,7 @@ pub fn parse(text: &str) -> Result<Script, Vec<SqlProblem>> {
     let parsed = SqlFile::parse(text);
     let root = parsed.tree();
     let root = root.syntax();
-    let statements: Vec<SyntaxNode> = root.children().filter(|node| is_statement(node)).collect();
+    let statements: Vec<SyntaxNode> = root.children().filter(is_statement).collect();
     let mut problems = foreign_problems(text, &statements);
     if problems.is_empty() {
         problems.extend(

@@ -1,0 +1,164 @@
+//! What has been applied and rolled back, in the order it happened.
+
+use std::collections::HashMap;
+
+use annals_events::{
+    Direction, Event, FileRef, ReconciledAs, Recorded, RecordedError, RunId, Seq, StepKey,
+    StepStarted, Timestamp, Version,
+};
+
+use crate::replay::Projection;
+
+/// One step that took effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Which way.
+    pub direction: Direction,
+    /// The version.
+    pub version: Version,
+    /// The migration's name.
+    pub name: String,
+    /// Which change of this version, from 1.
+    pub ordinal: u64,
+    /// The file that ran.
+    pub file: FileRef,
+    /// Going up: the file that would undo it.
+    pub rollback: Option<FileRef>,
+    /// The run and the place in it.
+    pub key: StepKey,
+    /// The event that says it took effect.
+    pub seq: Seq,
+    /// When that was recorded.
+    pub at: Timestamp,
+    /// Who ran it.
+    pub by: String,
+    /// Microseconds it took; unknown when it was settled from evidence.
+    pub duration_us: Option<u64>,
+}
+
+/// A migration that is applied.
+pub type Applied = Change;
+
+/// A step that did not take effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Which way.
+    pub direction: Direction,
+    /// The version.
+    pub version: Version,
+    /// The migration's name.
+    pub name: String,
+    /// The run.
+    pub run: RunId,
+    /// The event that says so.
+    pub seq: Seq,
+    /// When it was recorded.
+    pub at: Timestamp,
+    /// Why; nothing when it was settled from evidence.
+    pub error: Option<RecordedError>,
+}
+
+/// The migration history.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct History {
+    changes: Vec<Change>,
+    failures: Vec<Failure>,
+    applied: Vec<Change>,
+    open: HashMap<StepKey, StepStarted>,
+}
+
+impl History {
+    /// Every step that took effect, oldest first.
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    /// Every step that failed, oldest first.
+    pub fn failures(&self) -> &[Failure] {
+        &self.failures
+    }
+
+    /// The migrations applied now, in the order they were applied.
+    pub fn applied(&self) -> &[Applied] {
+        &self.applied
+    }
+
+    /// The last change of `version`, if it is applied.
+    pub fn applied_version(&self, version: &Version) -> Option<&Applied> {
+        self.applied.iter().find(|change| change.version == *version)
+    }
+
+    /// How often `version` has been applied or rolled back.
+    pub fn ordinal(&self, version: &Version) -> u64 {
+        let last = self.changes.iter().rev().find(|change| change.version == *version);
+        last.map_or(0, |change| change.ordinal)
+    }
+
+    fn took_effect(&mut self, key: StepKey, recorded: &Recorded, duration_us: Option<u64>) {
+        let Some(started) = self.open.remove(&key) else { return };
+        let change = Change {
+            direction: started.direction,
+            version: started.version,
+            name: started.name,
+            ordinal: started.ordinal,
+            file: started.file,
+            rollback: started.rollback,
+            key,
+            seq: recorded.seq,
+            at: recorded.recorded_at,
+            by: recorded.actor.name.clone(),
+            duration_us,
+        };
+        self.applied.retain(|applied| applied.version != change.version);
+        if change.direction == Direction::Up {
+            self.applied.push(change.clone());
+        }
+        self.changes.push(change);
+    }
+
+    fn failed(&mut self, key: StepKey, recorded: &Recorded, error: Option<RecordedError>) {
+        let Some(started) = self.open.remove(&key) else { return };
+        self.failures.push(Failure {
+            direction: started.direction,
+            version: started.version,
+            name: started.name,
+            run: key.run,
+            seq: recorded.seq,
+            at: recorded.recorded_at,
+            error,
+        });
+    }
+}
+
+impl Projection for History {
+    fn apply(&mut self, recorded: &Recorded) {
+        match &recorded.event {
+            Event::StepStarted(started) => {
+                self.open.insert(started.key(), started.clone());
+            }
+            Event::StepSucceeded(done) => {
+                self.took_effect(done.key(), recorded, Some(done.duration_us));
+            }
+            Event::StepFailed(failed) => {
+                self.failed(failed.key(), recorded, Some(failed.error.clone()));
+            }
+            Event::StepReconciled(settled) => match settled.found {
+                ReconciledAs::TookEffect => self.took_effect(settled.key(), recorded, None),
+                ReconciledAs::NoEffect | ReconciledAs::Partial => {
+                    self.failed(settled.key(), recorded, None);
+                }
+            },
+            Event::LogCreated(_)
+            | Event::TargetRegistered(_)
+            | Event::PlanMade(_)
+            | Event::RunStarted(_)
+            | Event::StatementStarted(_)
+            | Event::StatementSucceeded(_)
+            | Event::RunFinished(_)
+            | Event::SchemaRecorded(_)
+            | Event::IntegrityChecked(_)
+            | Event::TailRepaired(_)
+            | Event::Unknown(_) => {}
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! What is known about the target's condition: runs, steps in doubt, checks, pictures.
+
+use std::collections::BTreeMap;
+
+use annals_events::{
+    BlobRef, CheckResults, Direction, Effect, Event, FileRef, ReconciledAs, Recorded, RunFinished,
+    RunId, RunOutcome, RunStarted, Seq, StepKey, StepMode, StepStarted, TargetIdentity, Timestamp,
+    Version,
+};
+
+use crate::replay::Projection;
+
+/// What the log knows of one statement outside a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatementState {
+    /// Its intent is recorded, its outcome is not.
+    Started,
+    /// It took effect.
+    Succeeded,
+}
+
+/// A step whose intent is recorded and whose outcome is not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenStep {
+    /// The run and the place in it.
+    pub key: StepKey,
+    /// Which way.
+    pub direction: Direction,
+    /// The version.
+    pub version: Version,
+    /// The migration's name.
+    pub name: String,
+    /// Which change of this version, from 1.
+    pub ordinal: u64,
+    /// How it meets the transaction boundary.
+    pub mode: StepMode,
+    /// The file that runs.
+    pub file: FileRef,
+    /// Statements in the file.
+    pub statements: u64,
+    /// Outside a transaction: what is known of each statement, by its place from 1.
+    pub progress: BTreeMap<u64, StatementState>,
+    /// The intent.
+    pub seq: Seq,
+    /// When it was recorded.
+    pub at: Timestamp,
+}
+
+/// A run that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenRun {
+    /// The run.
+    pub run: RunId,
+    /// Which way.
+    pub direction: Direction,
+    /// Number of steps.
+    pub steps: u64,
+    /// Steps that took effect so far.
+    pub steps_done: u64,
+    /// When it began.
+    pub at: Timestamp,
+    /// Who runs it.
+    pub by: String,
+    /// On which machine.
+    pub host: String,
+}
+
+/// A run that has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunSummary {
+    /// The run.
+    pub run: RunId,
+    /// Which way.
+    pub direction: Direction,
+    /// How it ended.
+    pub outcome: RunOutcome,
+    /// Why, unless it succeeded.
+    pub reason: Option<String>,
+    /// Steps that took effect.
+    pub steps_done: u64,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Timestamp,
+    /// Who ran it.
+    pub by: String,
+}
+
+/// The schema as a run left it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SchemaPicture {
+    /// The stored picture; its digest is the fingerprint.
+    pub snapshot: BlobRef,
+    /// Number of objects.
+    pub objects: u64,
+    /// Server major version.
+    pub server_major: u32,
+    /// The event that recorded it.
+    pub seq: Seq,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A verification and its verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IntegritySummary {
+    /// By family.
+    pub checks: CheckResults,
+    /// Whether any family failed.
+    pub passed: bool,
+    /// Number of findings.
+    pub findings: u64,
+    /// The findings.
+    pub report: BlobRef,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The recovery state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecoveryState {
+    /// The database the log speaks of.
+    pub target: Option<TargetIdentity>,
+    /// The run that has not ended, if any.
+    pub open_run: Option<OpenRun>,
+    /// The step whose outcome is unknown, if any.
+    pub open_step: Option<OpenStep>,
+    /// Steps outside a transaction that stopped half-way and have not been finished since, by
+    /// version: the next run continues behind their last statement.
+    pub partial: BTreeMap<Version, OpenStep>,
+    /// The last run that ended.
+    pub last_run: Option<RunSummary>,
+    /// The schema as the last run left it; `None` while a newer change has no picture yet.
+    pub schema: Option<SchemaPicture>,
+    /// The last verification.
+    pub last_integrity: Option<IntegritySummary>,
+    /// The newest version applied when a verification last passed.
+    pub last_known_good: Option<Version>,
+    newest_applied: Vec<Version>,
+}
+
+impl RecoveryState {
+    fn step_started(&mut self, recorded: &Recorded, started: &StepStarted) {
+        let resumed = self.partial.remove(&started.version);
+        let same = resumed.filter(|step| step.ordinal == started.ordinal);
+        self.open_step = Some(OpenStep {
+            key: started.key(),
+            direction: started.direction,
+            version: started.version.clone(),
+            name: started.name.clone(),
+            ordinal: started.ordinal,
+            mode: started.mode,
+            file: started.file.clone(),
+            statements: started.statements,
+            progress: same.map(|step| step.progress).unwrap_or_default(),
+            seq: recorded.seq,
+            at: recorded.recorded_at,
+        });
+    }
+
+    fn statement(&mut self, key: StepKey, statement: u64, state: StatementState) {
+        if let Some(step) = self.open_step.as_mut().filter(|step| step.key == key) {
+            step.progress.insert(statement, state);
+        }
+    }
+
+    fn took_effect(&mut self, key: StepKey) {
+        let Some(step) = self.open_step.take_if(|step| step.key == key) else { return };
+        self.newest_applied.retain(|version| *version != step.version);
+        if step.direction == Direction::Up {
+            self.newest_applied.push(step.version);
+        }
+        if let Some(run) = self.open_run.as_mut() {
+            run.steps_done += 1;
+        }
+        self.schema = None;
+    }
+
+    fn stopped(&mut self, key: StepKey, partial: bool) {
+        let Some(step) = self.open_step.take_if(|step| step.key == key) else { return };
+        if partial {
+            self.schema = None;
+            self.partial.insert(step.version.clone(), step);
+        }
+    }
+
+    fn run_started(&mut self, recorded: &Recorded, started: &RunStarted) {
+        self.open_run = Some(OpenRun {
+            run: started.run,
+            direction: started.direction,
+            steps: started.steps,
+            steps_done: 0,
+            at: recorded.recorded_at,
+            by: recorded.actor.name.clone(),
+            host: recorded.actor.host.clone(),
+        });
+    }
+
+    fn run_finished(&mut self, recorded: &Recorded, finished: &RunFinished) {
+        let Some(run) = self.open_run.take_if(|run| run.run == finished.run) else { return };
+        self.last_run = Some(RunSummary {
+            run: run.run,
+            direction: run.direction,
+            outcome: finished.outcome,
+            reason: finished.reason.clone(),
+            steps_done: finished.steps_done,
+            started_at: run.at,
+            finished_at: recorded.recorded_at,
+            by: run.by,
+        });
+    }
+}
+
+impl Projection for RecoveryState {
+    fn apply(&mut self, recorded: &Recorded) {
+        if recorded.target.is_some() {
+            self.target.clone_from(&recorded.target);
+        }
+        match &recorded.event {
+            Event::RunStarted(started) => self.run_started(recorded, started),
+            Event::StepStarted(started) => self.step_started(recorded, started),
+            Event::StatementStarted(started) => {
+                self.statement(started.key(), started.statement, StatementState::Started);
+            }
+            Event::StatementSucceeded(done) => {
+                self.statement(done.key(), done.statement, StatementState::Succeeded);
+            }
+            Event::StepSucceeded(done) => self.took_effect(done.key()),
+            Event::StepFailed(failed) => {
+                self.stopped(failed.key(), failed.effect == Effect::Partial);
+            }
+            Event::StepReconciled(settled) => match settled.found {
+                ReconciledAs::TookEffect => self.took_effect(settled.key()),
+                ReconciledAs::NoEffect => self.stopped(settled.key(), false),
+                ReconciledAs::Partial => self.stopped(settled.key(), true),
+            },
+            Event::RunFinished(finished) => self.run_finished(recorded, finished),
+            Event::SchemaRecorded(picture) => {
+                self.schema = Some(SchemaPicture {
+                    snapshot: picture.snapshot,
+                    objects: picture.objects,
+                    server_major: picture.server_major,
+                    seq: recorded.seq,
+                    at: recorded.recorded_at,
+                });
+            }
+            Event::IntegrityChecked(checked) => {
+                let passed = checked.result == annals_events::CheckOutcome::Passed;
+                self.last_integrity = Some(IntegritySummary {
+                    checks: checked.checks,
+                    passed,
+                    findings: checked.findings,
+                    report: checked.report,
+                    at: recorded.recorded_at,
+                });
+                if passed {
+                    self.last_known_good = self.newest_applied.last().cloned();
+                }
+            }
+            Event::LogCreated(_)
+            | Event::TargetRegistered(_)
+            | Event::PlanMade(_)
+            | Event::TailRepaired(_)
+            | Event::Unknown(_) => {}
+        }
+    }
+}
