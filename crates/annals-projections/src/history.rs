@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use annals_events::{
-    Direction, Event, FileRef, ReconciledAs, Recorded, RecordedError, RunId, Seq, StepKey,
+    Direction, Event, FileRef, LeafHash, ReconciledAs, Recorded, RecordedError, RunId, Seq, StepKey,
     StepStarted, Timestamp, Version,
 };
 
@@ -26,6 +26,10 @@ pub struct Change {
     pub rollback: Option<FileRef>,
     /// The run and the place in it.
     pub key: StepKey,
+    /// The event that announced it.
+    pub intent_seq: Seq,
+    /// That event's leaf hash; the target's ledger holds a copy.
+    pub intent_hash: LeafHash,
     /// The event that says it took effect.
     pub seq: Seq,
     /// When that was recorded.
@@ -58,13 +62,20 @@ pub struct Failure {
     pub error: Option<RecordedError>,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Intent {
+    seq: Seq,
+    hash: LeafHash,
+    started: StepStarted,
+}
+
 /// The migration history.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
     changes: Vec<Change>,
     failures: Vec<Failure>,
     applied: Vec<Change>,
-    open: HashMap<StepKey, StepStarted>,
+    open: HashMap<StepKey, Intent>,
 }
 
 impl History {
@@ -95,7 +106,7 @@ impl History {
     }
 
     fn took_effect(&mut self, key: StepKey, recorded: &Recorded, duration_us: Option<u64>) {
-        let Some(started) = self.open.remove(&key) else { return };
+        let Some(Intent { seq, hash, started }) = self.open.remove(&key) else { return };
         let change = Change {
             direction: started.direction,
             version: started.version,
@@ -104,6 +115,8 @@ impl History {
             file: started.file,
             rollback: started.rollback,
             key,
+            intent_seq: seq,
+            intent_hash: hash,
             seq: recorded.seq,
             at: recorded.recorded_at,
             by: recorded.actor.name.clone(),
@@ -117,7 +130,7 @@ impl History {
     }
 
     fn failed(&mut self, key: StepKey, recorded: &Recorded, error: Option<RecordedError>) {
-        let Some(started) = self.open.remove(&key) else { return };
+        let Some(Intent { started, .. }) = self.open.remove(&key) else { return };
         self.failures.push(Failure {
             direction: started.direction,
             version: started.version,
@@ -134,7 +147,12 @@ impl Projection for History {
     fn apply(&mut self, recorded: &Recorded) {
         match &recorded.event {
             Event::StepStarted(started) => {
-                self.open.insert(started.key(), started.clone());
+                let intent = Intent {
+                    seq: recorded.seq,
+                    hash: recorded.leaf,
+                    started: started.clone(),
+                };
+                self.open.insert(started.key(), intent);
             }
             Event::StepSucceeded(done) => {
                 self.took_effect(done.key(), recorded, Some(done.duration_us));

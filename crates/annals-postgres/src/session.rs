@@ -1,0 +1,301 @@
+//! One session on a target: its guards, and what is known of the server.
+
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection, Row, raw_sql};
+
+use annals_events::TargetIdentity;
+
+use crate::fault::Fault;
+
+/// What every session of annals is set to.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionSettings {
+    /// Longest wait for a lock outside a step, in milliseconds.
+    pub lock_timeout_ms: u64,
+}
+
+impl Default for SessionSettings {
+    fn default() -> Self {
+        Self { lock_timeout_ms: 2_000 }
+    }
+}
+
+/// What the server says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// Who it is.
+    pub identity: TargetIdentity,
+    /// `server_version_num`, such as 150018.
+    pub version_num: u32,
+    /// As the server spells it, such as `15.18 (Debian …)`.
+    pub version: String,
+    /// A standby that is replaying.
+    pub in_recovery: bool,
+    /// New transactions are read-only.
+    pub read_only: bool,
+    /// The role we are.
+    pub user: String,
+    /// The backend's process id.
+    pub backend_pid: i32,
+}
+
+impl ServerFacts {
+    /// Major version.
+    pub fn major(&self) -> u32 {
+        self.version_num / 10_000
+    }
+
+    /// Version without the packager's addition, such as `15.18`.
+    pub fn short_version(&self) -> &str {
+        self.version.split(' ').next().unwrap_or(&self.version)
+    }
+}
+
+/// Limits of one transaction, in milliseconds; 0 is none.
+#[derive(Debug, Clone, Copy)]
+pub struct TransactionLimits {
+    /// Longest wait for a lock.
+    pub lock_ms: u64,
+    /// Longest run of one statement.
+    pub statement_ms: u64,
+}
+
+/// What `pg_xact_status` says of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransactionStatus {
+    /// It took effect.
+    Committed,
+    /// It did not and never will.
+    Aborted,
+    /// Some backend is still at it.
+    InProgress,
+    /// Too old for the server to remember, or unknown to it.
+    Unknown,
+}
+
+impl TransactionStatus {
+    /// The server's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Committed => "committed",
+            Self::Aborted => "aborted",
+            Self::InProgress => "in progress",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// A session on a target. Never pooled, never reused: it is closed with the run.
+pub struct Session {
+    connection: PgConnection,
+    settings: SessionSettings,
+    facts: ServerFacts,
+    baseline: String,
+}
+
+/// Settings a file may change for the session, behind the transaction that holds it. One string, so
+/// that before and after compare in one round trip.
+const SESSION_STATE: &str = "SELECT concat_ws(E'\\x1f', session_user, current_user, \
+    current_setting('search_path'), current_setting('session_replication_role'), \
+    current_setting('row_security'), current_setting('check_function_bodies'), \
+    current_setting('standard_conforming_strings'), current_setting('default_tablespace'), \
+    current_setting('default_transaction_read_only'), \
+    current_setting('default_transaction_isolation'), current_setting('TimeZone'), \
+    current_setting('DateStyle'), current_setting('client_encoding'), \
+    current_setting('xmloption'), current_setting('default_table_access_method')) AS state, \
+    pg_backend_pid() AS pid, coalesce(pg_current_xact_id_if_assigned()::text, '') AS xid";
+
+const FACTS: &str = "SELECT (pg_control_system()).system_identifier::text AS system_identifier, \
+    (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline, \
+    current_database()::text AS database, \
+    current_setting('server_version_num')::int4 AS version_num, \
+    current_setting('server_version') AS version, pg_is_in_recovery() AS in_recovery, \
+    current_setting('transaction_read_only') = 'on' AS read_only, \
+    current_user::text AS user_name, pg_backend_pid() AS pid";
+
+/// PostgreSQL 14 and later notice a dead client while a statement runs.
+const CHECKS_CLIENT_SINCE: u32 = 140_000;
+
+impl Session {
+    pub(crate) async fn over(
+        mut connection: PgConnection,
+        settings: &SessionSettings,
+    ) -> Result<Self, Fault> {
+        let row = sqlx::query(FACTS).fetch_one(&mut connection).await?;
+        let version_num: i32 = row.try_get("version_num")?;
+        let timeline: i32 = row.try_get("timeline")?;
+        let facts = ServerFacts {
+            identity: TargetIdentity {
+                database: row.try_get("database")?,
+                system_identifier: row.try_get("system_identifier")?,
+                timeline: u32::try_from(timeline).unwrap_or_default(),
+            },
+            version_num: u32::try_from(version_num).unwrap_or_default(),
+            version: row.try_get("version")?,
+            in_recovery: row.try_get("in_recovery")?,
+            read_only: row.try_get("read_only")?,
+            user: row.try_get("user_name")?,
+            backend_pid: row.try_get("pid")?,
+        };
+        let baseline = String::new();
+        let mut session = Self { connection, settings: *settings, facts, baseline };
+        session.prepare().await?;
+        session.baseline = session.state().await?.0;
+        Ok(session)
+    }
+
+    /// Puts the session's own settings in place; `RESET ALL` takes them away.
+    async fn prepare(&mut self) -> Result<(), Fault> {
+        // A client that is gone must not leave a statement running behind it: keepalives find a
+        // dead peer in about half a minute, and since 14 the server looks while it works.
+        let mut sql = format!(
+            "SET lock_timeout = {}; SET statement_timeout = 0; \
+             SET idle_in_transaction_session_timeout = '60s'; \
+             SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; \
+             SET tcp_keepalives_count = 4",
+            self.settings.lock_timeout_ms
+        );
+        if self.facts.version_num >= CHECKS_CLIENT_SINCE {
+            sql.push_str("; SET client_connection_check_interval = '1s'");
+        }
+        self.run(&sql).await
+    }
+
+    /// What the server says of itself.
+    pub fn facts(&self) -> &ServerFacts {
+        &self.facts
+    }
+
+    /// The connection, for queries of this crate.
+    pub(crate) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+
+    /// Sends `sql` as it is, by the simple protocol, and waits for all of it.
+    ///
+    /// # Errors
+    ///
+    /// The server's error, or the loss of the connection.
+    pub async fn run(&mut self, sql: &str) -> Result<(), Fault> {
+        raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    /// Opens a transaction whose commit is durable when it is acknowledged.
+    ///
+    /// Settings are `SET LOCAL`, so they end with it. `synchronous_commit` is raised to `on` where
+    /// it is weaker, and left where it is stricter.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`].
+    pub async fn begin(&mut self, limits: TransactionLimits) -> Result<(), Fault> {
+        let sql = format!(
+            "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
+             SELECT pg_catalog.set_config('synchronous_commit', 'on', true) \
+             WHERE pg_catalog.current_setting('synchronous_commit') IN ('off', 'local')",
+            limits.lock_ms, limits.statement_ms
+        );
+        self.run(&sql).await
+    }
+
+    /// Commits.
+    ///
+    /// # Errors
+    ///
+    /// After [`Fault::Connection`] the outcome is unknown.
+    pub async fn commit(&mut self) -> Result<(), Fault> {
+        self.run("COMMIT").await
+    }
+
+    /// Rolls back.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`]; the server has then rolled back by itself, or will.
+    pub async fn roll_back(&mut self) -> Result<(), Fault> {
+        self.run("ROLLBACK").await
+    }
+
+    async fn state(&mut self) -> Result<(String, i32, String), Fault> {
+        let row = sqlx::query(SESSION_STATE).fetch_one(&mut self.connection).await?;
+        Ok((row.try_get("state")?, row.try_get("pid")?, row.try_get("xid")?))
+    }
+
+    /// Checks, inside the transaction `xid`, that it is still the same transaction of the same
+    /// backend; says whether the file has changed the session's own state.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Protocol`] when the transaction was ended behind our back.
+    pub async fn check_transaction(&mut self, xid: &str) -> Result<bool, Fault> {
+        let (state, pid, found) = self.state().await?;
+        if pid != self.facts.backend_pid || found != xid {
+            return Err(Fault::Protocol(format!(
+                "transaction {xid} of backend {} has become transaction {found} of backend {pid}",
+                self.facts.backend_pid
+            )));
+        }
+        Ok(state != self.baseline)
+    }
+
+    /// Gives the session the state it began with: role, settings, search path.
+    ///
+    /// # Errors
+    ///
+    /// When that is not possible; the session must then not be used for another step.
+    pub async fn restore_state(&mut self) -> Result<(), Fault> {
+        self.run("RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL").await?;
+        self.prepare().await?;
+        let (state, ..) = self.state().await?;
+        if state == self.baseline {
+            Ok(())
+        } else {
+            Err(Fault::Protocol("the session's settings cannot be restored".to_owned()))
+        }
+    }
+
+    /// Whether the session's state is what it began with.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`].
+    pub async fn state_is_clean(&mut self) -> Result<bool, Fault> {
+        Ok(self.state().await?.0 == self.baseline)
+    }
+
+    /// Asks what became of a transaction (`xid8`, in decimal).
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`]. An id this server has never reached is an error of its own (22023): the
+    /// sign of another or a rewound server.
+    pub async fn transaction_status(&mut self, xid: &str) -> Result<TransactionStatus, Fault> {
+        let row = sqlx::query("SELECT pg_xact_status($1::text::xid8) AS status")
+            .bind(xid)
+            .fetch_one(&mut self.connection)
+            .await?;
+        let status: Option<String> = row.try_get("status")?;
+        Ok(match status.as_deref() {
+            Some("committed") => TransactionStatus::Committed,
+            Some("aborted") => TransactionStatus::Aborted,
+            Some("in progress") => TransactionStatus::InProgress,
+            _ => TransactionStatus::Unknown,
+        })
+    }
+
+    /// Asks the server to cancel what backend `pid` is doing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`].
+    pub async fn cancel_backend(&mut self, pid: i32) -> Result<(), Fault> {
+        sqlx::query("SELECT pg_cancel_backend($1)").bind(pid).execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    /// Says goodbye. A failure changes nothing: the server notices the closed connection.
+    pub async fn close(self) {
+        let _ = self.connection.close().await;
+    }
+}
