@@ -1,2 +1,160 @@
-//! The annals command line.
-fn main() {}
+//! The annals command line: reads arguments and the environment, calls one operation, shows its
+//! document.
+//!
+//! Nothing here decides anything, and nothing is shown that `annals-api` does not define.
+
+mod commands;
+mod demo;
+mod output;
+mod signals;
+mod style;
+
+use std::collections::HashMap;
+use std::process::ExitCode as ProcessExit;
+
+use annals_api::ExitCode;
+use annals_operations::Environment;
+use clap::{Parser, Subcommand};
+
+use output::Output;
+
+/// PostgreSQL migrations with a history you can prove.
+///
+/// Every command works on the workspace the current folder lies in (the folder with annals.toml) and
+/// on one target: --target NAME, --sandbox for a private PostgreSQL that annals starts itself, or the
+/// workspace's default_target.
+#[derive(Debug, Parser)]
+#[command(name = "annals", version, max_term_width = 100)]
+struct Arguments {
+    /// Print a JSON document instead of text; errors become JSON too, on standard error
+    #[arg(long, global = true)]
+    json: bool,
+
+    /// Say more about what is being done (twice: everything)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Init(commands::init::Arguments),
+    Create(commands::create::Arguments),
+    Status(commands::status::Arguments),
+    Plan(commands::plan::Arguments),
+    Migrate(commands::migrate::Arguments),
+    Rollback(commands::rollback::Arguments),
+    Verify(commands::verify::Arguments),
+    History(commands::history::Arguments),
+    State(commands::state::Arguments),
+    #[command(subcommand)]
+    Log(commands::log::Command),
+    #[command(subcommand)]
+    Sandbox(commands::sandbox::Command),
+    Demo(demo::Arguments),
+    Completions(commands::completions::Arguments),
+}
+
+impl Command {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Init(_) => "init",
+            Self::Create(_) => "create",
+            Self::Status(_) => "status",
+            Self::Plan(_) => "plan",
+            Self::Migrate(_) => "migrate",
+            Self::Rollback(_) => "rollback",
+            Self::Verify(_) => "verify",
+            Self::History(_) => "history",
+            Self::State(_) => "state",
+            Self::Log(_) => "log",
+            Self::Sandbox(_) => "sandbox",
+            Self::Demo(_) => "demo",
+            Self::Completions(_) => "completions",
+        }
+    }
+}
+
+fn start_tracing(verbose: u8) {
+    let default = match verbose {
+        0 => "warn",
+        1 => "annals=info,annals_operations=info,annals_executor=info,annals_event_store=info",
+        _ => "debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("ANNALS_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+fn environment(command: &str) -> std::io::Result<Environment> {
+    let variables: HashMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    Ok(Environment::new(
+        std::env::current_dir()?,
+        variables,
+        &format!("annals {command}"),
+    ))
+}
+
+fn main() -> ProcessExit {
+    let arguments = Arguments::parse();
+    start_tracing(arguments.verbose);
+    let output = Output::new(arguments.json);
+    let environment = match environment(arguments.command.name()) {
+        Ok(environment) => environment,
+        Err(error) => return output.unexpected("the current folder", &error).into(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return output.unexpected("the runtime", &error).into(),
+    };
+    let code = runtime.block_on(run(arguments.command, &environment, &output));
+    // A stopped run has said everything; threads of the driver have nothing left to do.
+    runtime.shutdown_background();
+    code.into()
+}
+
+async fn run(command: Command, environment: &Environment, output: &Output) -> ExitCodeOnly {
+    let result = match command {
+        Command::Init(arguments) => commands::init::run(environment, output, &arguments),
+        Command::Create(arguments) => commands::create::run(environment, output, &arguments),
+        Command::Status(arguments) => commands::status::run(environment, output, &arguments).await,
+        Command::Plan(arguments) => commands::plan::run(environment, output, arguments).await,
+        Command::Migrate(arguments) => commands::migrate::run(environment, output, arguments).await,
+        Command::Rollback(arguments) => {
+            commands::rollback::run(environment, output, arguments).await
+        }
+        Command::Verify(arguments) => commands::verify::run(environment, output, &arguments).await,
+        Command::History(arguments) => commands::history::run(environment, output, &arguments),
+        Command::State(arguments) => commands::state::run(environment, output, &arguments),
+        Command::Log(command) => commands::log::run(environment, output, &command),
+        Command::Sandbox(command) => commands::sandbox::run(environment, output, &command).await,
+        Command::Demo(arguments) => demo::run(environment, output, &arguments).await,
+        Command::Completions(arguments) => commands::completions::run(&arguments),
+    };
+    ExitCodeOnly(result.unwrap_or_else(|failure| output.failure(&failure)))
+}
+
+/// A documented exit code as the process's end.
+struct ExitCodeOnly(ExitCode);
+
+impl From<ExitCodeOnly> for ProcessExit {
+    fn from(code: ExitCodeOnly) -> Self {
+        Self::from(code.0.code())
+    }
+}
+
+impl From<ExitCode> for ExitCodeOnly {
+    fn from(code: ExitCode) -> Self {
+        Self(code)
+    }
+}

@@ -3,10 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use annals_event_store::{AppendError, EventStore, FileLog, Layout, OpenError, OpenOptions, read_files};
+use annals_event_store::{
+    AppendError, EventStore, FileLog, Layout, OpenError, OpenOptions, read_files,
+};
 use annals_events::{
-    Actor, Direction, Draft, Event, EventId, FORMAT_VERSION, LogCreated, Origin, RunId,
-    RunStarted, TailRepaired, Timestamp, UnknownEvent,
+    Actor, Direction, Draft, Event, EventId, FORMAT_VERSION, LogCreated, Origin, RunId, RunStarted,
+    TailRepaired, Timestamp, UnknownEvent,
 };
 use annals_keys::SecretKey;
 use uuid::Uuid;
@@ -25,7 +27,11 @@ fn draft(event: impl Into<Event>) -> Draft {
         event: event.into(),
         id: EventId(Uuid::now_v7()),
         occurred_at: now(0),
-        actor: Actor { host: "h".into(), name: "n".into(), tool: "annals 0.1.0".into() },
+        actor: Actor {
+            host: "h".into(),
+            name: "n".into(),
+            tool: "annals 0.1.0".into(),
+        },
         target: None,
         incarnation: 0,
     }
@@ -38,13 +44,21 @@ fn repair(fact: TailRepaired) -> Draft {
 fn fact(n: u128) -> Draft {
     let run = RunId(Uuid::from_u128(n));
     let plan = annals_events::Digest::of(&n.to_be_bytes());
-    draft(RunStarted { direction: Direction::Up, plan, run, steps: 1 })
+    draft(RunStarted {
+        direction: Direction::Up,
+        plan,
+        run,
+        steps: 1,
+    })
 }
 
 impl Home {
     fn new() -> Self {
         let key = SecretKey::generate("demo/production").unwrap();
-        Self { folder: tempfile::tempdir().unwrap(), key }
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            key,
+        }
     }
 
     fn layout(&self) -> Layout {
@@ -54,7 +68,12 @@ impl Home {
     fn create(&self) -> FileLog {
         let origin: Origin = "demo/production".parse().unwrap();
         let verifier = self.key.verifier();
-        let options = OpenOptions { verifier: &verifier, now: now(0), holder: "me", repair: &repair };
+        let options = OpenOptions {
+            verifier: &verifier,
+            now: now(0),
+            holder: "me",
+            repair: &repair,
+        };
         let created = LogCreated {
             checkpoint_key: verifier.to_string(),
             format: FORMAT_VERSION,
@@ -66,7 +85,12 @@ impl Home {
 
     fn open(&self) -> Result<FileLog, OpenError> {
         let verifier = self.key.verifier();
-        let options = OpenOptions { verifier: &verifier, now: now(1_000_000), holder: "me", repair: &repair };
+        let options = OpenOptions {
+            verifier: &verifier,
+            now: now(1_000_000),
+            holder: "me",
+            repair: &repair,
+        };
         FileLog::open(self.layout(), &options)
     }
 
@@ -144,7 +168,9 @@ fn an_unacknowledged_tail_is_moved_aside_and_recorded() {
     torn.extend_from_slice(&whole[..40]);
     overwrite(&home.segment(), &torn);
     let mut log = home.open().unwrap();
-    let Event::TailRepaired(repaired) = &log.events()[3].event else { panic!("not recorded") };
+    let Event::TailRepaired(repaired) = &log.events()[3].event else {
+        panic!("not recorded")
+    };
     assert_eq!(repaired.bytes, 40);
     let kept = fs::read(home.layout().quarantine().join(&repaired.quarantined_as)).unwrap();
     assert_eq!(kept, &whole[..40]);
@@ -165,9 +191,16 @@ fn a_changed_byte_anywhere_refuses_to_open() {
         let mut damaged = whole.clone();
         damaged[at] ^= 0x01;
         overwrite(&home.segment(), &damaged);
-        let Err(error) = home.open() else { panic!("byte {at} was not noticed") };
+        let Err(error) = home.open() else {
+            panic!("byte {at} was not noticed")
+        };
         assert!(
-            matches!(error, OpenError::Damaged { .. } | OpenError::CutTail { .. } | OpenError::OtherHistory { .. }),
+            matches!(
+                error,
+                OpenError::Damaged { .. }
+                    | OpenError::CutTail { .. }
+                    | OpenError::OtherHistory { .. }
+            ),
             "byte {at}: {error}"
         );
     }
@@ -183,8 +216,13 @@ fn every_shorter_file_below_the_checkpoint_refuses_to_open() {
     let whole = fs::read(home.segment()).unwrap();
     for len in 0..whole.len() {
         overwrite(&home.segment(), &whole[..len]);
-        let Err(error) = home.open() else { panic!("{len} bytes were accepted") };
-        assert!(matches!(error, OpenError::Damaged { .. } | OpenError::CutTail { .. }), "{len}: {error}");
+        let Err(error) = home.open() else {
+            panic!("{len} bytes were accepted")
+        };
+        assert!(
+            matches!(error, OpenError::Damaged { .. } | OpenError::CutTail { .. }),
+            "{len}: {error}"
+        );
     }
     fs::remove_file(home.segment()).unwrap();
     assert!(matches!(home.open(), Err(OpenError::Read(_))));
@@ -200,21 +238,38 @@ fn a_checkpoint_by_another_key_or_of_another_log_refuses_to_open() {
     drop(log);
     assert!(matches!(home.open(), Err(OpenError::Checkpoint { .. })));
 
-    let other = Home { key: home.key, folder: tempfile::tempdir().unwrap() };
+    let other = Home {
+        key: home.key,
+        folder: tempfile::tempdir().unwrap(),
+    };
     let mut log = other.create();
     append(&mut log, &[fact(9)], 1).unwrap();
     log.publish_checkpoint(&other.key).unwrap();
     drop(log);
-    fs::copy(other.layout().checkpoint(), home.folder.path().join("log/checkpoint")).unwrap();
-    let home = Home { key: other.key, folder: home.folder };
-    assert!(matches!(home.open(), Err(OpenError::OtherHistory { signed: 2, .. })));
+    fs::copy(
+        other.layout().checkpoint(),
+        home.folder.path().join("log/checkpoint"),
+    )
+    .unwrap();
+    let home = Home {
+        key: other.key,
+        folder: home.folder,
+    };
+    assert!(matches!(
+        home.open(),
+        Err(OpenError::OtherHistory { signed: 2, .. })
+    ));
 }
 
 #[test]
 fn a_log_from_a_newer_annals_is_read_but_not_written() {
     let home = Home::new();
     let mut log = home.create();
-    let unknown = UnknownEvent { kind: "moon_landed".into(), schema: 1, data: "{}".into() };
+    let unknown = UnknownEvent {
+        kind: "moon_landed".into(),
+        schema: 1,
+        data: "{}".into(),
+    };
     append(&mut log, &[draft(Event::Unknown(unknown))], 1).unwrap();
     drop(log);
     assert!(matches!(home.open(), Err(OpenError::Newer { .. })));

@@ -199,7 +199,10 @@ pub fn seal(
     let stored = write_line(&recorded, lines).and_then(|()| check_written(&lines[start..]));
     if let Err(source) = stored {
         lines.truncate(start);
-        return Err(SealError::Unstorable { kind: draft.event.kind().to_owned(), source });
+        return Err(SealError::Unstorable {
+            kind: draft.event.kind().to_owned(),
+            source,
+        });
     }
     let leaf = LeafHash::of_line(&lines[start..]);
     lines.push(b'\n');

@@ -257,7 +257,14 @@ macro_rules! step_key {
     } )* };
 }
 
-step_key!(StepStarted, StatementStarted, StatementSucceeded, StepSucceeded, StepFailed, StepReconciled);
+step_key!(
+    StepStarted,
+    StatementStarted,
+    StatementSucceeded,
+    StepSucceeded,
+    StepFailed,
+    StepReconciled
+);
 
 /// See [`Event::LogCreated`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,10 +11,10 @@ mod event;
 mod ids;
 mod merkle;
 mod scan;
-mod time;
-mod version;
 #[cfg(test)]
 mod tests;
+mod time;
+mod version;
 
 pub use canonical::{CanonicalError, check as check_canonical, to_line as canonical_json};
 pub use chain::{Chain, ChainError, MAX_CLOCK_REGRESSION_US};
@@ -24,10 +24,11 @@ pub use envelope::{
     decode, seal,
 };
 pub use event::{
-    BlobRef, CheckOutcome, CheckResults, Direction, Effect, Event, Evidence, FileRef, IntegrityChecked,
-    LogCreated, PlanMade, ReconciledAs, RecordedError, RunFinished, RunOutcome, RunStarted,
-    SchemaRecorded, StatementStarted, StatementSucceeded, StepFailed, StepKey, StepMode,
-    StepReconciled, StepStarted, StepSucceeded, TailRepaired, TargetRegistered, UnknownEvent,
+    BlobRef, CheckOutcome, CheckResults, Direction, Effect, Event, Evidence, FileRef,
+    IntegrityChecked, LogCreated, PlanMade, ReconciledAs, RecordedError, RunFinished, RunOutcome,
+    RunStarted, SchemaRecorded, StatementStarted, StatementSucceeded, StepFailed, StepKey,
+    StepMode, StepReconciled, StepStarted, StepSucceeded, TailRepaired, TargetRegistered,
+    UnknownEvent,
 };
 pub use ids::{EventId, Origin, ParseOriginError, RunId, Seq};
 pub use merkle::CompactRange;

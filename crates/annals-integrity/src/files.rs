@@ -40,7 +40,9 @@ pub struct FileStatus<'a> {
 
 /// Compares every file with the history, in the files' order; those whose file is gone come last.
 pub fn compare_files<'a>(set: &'a MigrationSet, history: &'a History) -> Vec<FileStatus<'a>> {
-    let newest = set.iter().rposition(|m| history.applied_version(&m.version).is_some());
+    let newest = set
+        .iter()
+        .rposition(|m| history.applied_version(&m.version).is_some());
     let mut statuses: Vec<FileStatus<'a>> = set
         .iter()
         .enumerate()
@@ -52,10 +54,19 @@ pub fn compare_files<'a>(set: &'a MigrationSet, history: &'a History) -> Vec<Fil
                 None => FileState::Pending,
             };
             let (version, name) = (&migration.version, migration.name.as_str());
-            FileStatus { version, name, state, migration: Some(migration), applied }
+            FileStatus {
+                version,
+                name,
+                state,
+                migration: Some(migration),
+                applied,
+            }
         })
         .collect();
-    let gone = history.applied().iter().filter(|change| set.get(&change.version).is_none());
+    let gone = history
+        .applied()
+        .iter()
+        .filter(|change| set.get(&change.version).is_none());
     statuses.extend(gone.map(|change| FileStatus {
         version: &change.version,
         name: &change.name,
@@ -92,13 +103,18 @@ fn check_file(status: &FileStatus<'_>) -> Option<Finding> {
             remedy: remedy.to_owned(),
         })
     };
-    let when = status.applied.map(|change| change.at.to_human()).unwrap_or_default();
+    let when = status
+        .applied
+        .map(|change| change.at.to_human())
+        .unwrap_or_default();
     match status.state {
         FileState::Applied | FileState::Pending => None,
         FileState::Reformatted => finding(
             "file.reformatted",
             Severity::Warning,
-            format!("its formatting was changed since it was applied at {when}; the SQL is the same"),
+            format!(
+                "its formatting was changed since it was applied at {when}; the SQL is the same"
+            ),
             "nothing; or restore the file as it was",
         ),
         FileState::Changed => finding(

@@ -50,7 +50,12 @@ fn change(change: &Change) -> String {
             format!("{:?}{dots}", short)
         }
     };
-    format!("{} was {}, is {}", change.attribute, show(&change.before), show(&change.after))
+    format!(
+        "{} was {}, is {}",
+        change.attribute,
+        show(&change.before),
+        show(&change.after)
+    )
 }
 
 /// What is wrong with a schema whatever was expected.
@@ -58,7 +63,9 @@ pub fn check_validity(snapshot: &Snapshot) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (key, attributes) in snapshot.iter() {
         let is = |attribute: &str, value: &str| {
-            attributes.get(attribute).is_some_and(|found| found == value)
+            attributes
+                .get(attribute)
+                .is_some_and(|found| found == value)
         };
         let (id, severity, evidence, remedy) = match key.kind {
             ObjectKind::Index if is("valid", "false") => (
@@ -98,7 +105,9 @@ pub fn check_validity(snapshot: &Snapshot) -> Vec<Finding> {
 fn policies_without_row_security(snapshot: &Snapshot) -> impl Iterator<Item = Finding> + '_ {
     let off = snapshot.iter().filter(|(key, attributes)| {
         key.kind == ObjectKind::RowSecurity
-            && attributes.get("enabled").is_some_and(|enabled| enabled == "false")
+            && attributes
+                .get("enabled")
+                .is_some_and(|enabled| enabled == "false")
     });
     off.filter_map(|(table, _)| {
         let prefix = format!("{}.", table.name);
@@ -110,7 +119,10 @@ fn policies_without_row_security(snapshot: &Snapshot) -> impl Iterator<Item = Fi
             family: CheckFamily::Schema(ObjectKind::Policy.family()),
             severity: Severity::Error,
             subject: policy.0.to_string(),
-            evidence: format!("row level security is off for {}, so it protects nothing", table.name),
+            evidence: format!(
+                "row level security is off for {}, so it protects nothing",
+                table.name
+            ),
             remedy: "ALTER TABLE … ENABLE ROW LEVEL SECURITY in a migration".to_owned(),
         })
     })

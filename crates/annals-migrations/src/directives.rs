@@ -13,7 +13,11 @@ pub struct Directives {
 
 impl Default for Directives {
     fn default() -> Self {
-        Self { transaction: true, lock_timeout_ms: None, statement_timeout_ms: None }
+        Self {
+            transaction: true,
+            lock_timeout_ms: None,
+            statement_timeout_ms: None,
+        }
     }
 }
 
@@ -45,12 +49,17 @@ pub fn parse_duration_ms(text: &str) -> Option<u64> {
         "h" => 3_600_000,
         _ => return None,
     };
-    number.checked_mul(factor).filter(|&ms| ms <= MAX_TIMEOUT_MS)
+    number
+        .checked_mul(factor)
+        .filter(|&ms| ms <= MAX_TIMEOUT_MS)
 }
 
 /// The text behind `-- annals:` if `comment` is a directive.
 fn directive_text(comment: &str) -> Option<&str> {
-    comment.strip_prefix("--")?.trim_start().strip_prefix("annals:")
+    comment
+        .strip_prefix("--")?
+        .trim_start()
+        .strip_prefix("annals:")
 }
 
 /// Collects the directives among `comments`, each with its offset; those from `header_end` on
@@ -63,7 +72,9 @@ pub(crate) fn collect<'a>(
     let mut seen: Vec<String> = Vec::new();
     let mut errors = Vec::new();
     for (offset, comment) in comments {
-        let Some(text) = directive_text(comment) else { continue };
+        let Some(text) = directive_text(comment) else {
+            continue;
+        };
         let mut refuse = |reason: String| errors.push(DirectiveError { offset, reason });
         if offset >= header_end {
             refuse("a directive stands at the top of the file, before the first statement".into());
@@ -113,15 +124,28 @@ mod tests {
 
     #[test]
     fn directives_are_read_strictly() {
-        let all = read(&["-- annals: transaction=off, lock_timeout=500ms", "-- annals: statement_timeout=5min"]);
+        let all = read(&[
+            "-- annals: transaction=off, lock_timeout=500ms",
+            "-- annals: statement_timeout=5min",
+        ]);
         let expected = Directives {
             transaction: false,
             lock_timeout_ms: Some(500),
             statement_timeout_ms: Some(300_000),
         };
         assert_eq!(all, Ok(expected));
-        assert_eq!(read(&["-- annals are nice", "-- Migration: x"]), Ok(Directives::default()));
-        for bad in ["-- annals: txn=off", "-- annals: transaction=maybe", "-- annals:", "-- annals: lock_timeout=2", "-- annals: lock_timeout=999h", "-- annals: transaction=on,transaction=off"] {
+        assert_eq!(
+            read(&["-- annals are nice", "-- Migration: x"]),
+            Ok(Directives::default())
+        );
+        for bad in [
+            "-- annals: txn=off",
+            "-- annals: transaction=maybe",
+            "-- annals:",
+            "-- annals: lock_timeout=2",
+            "-- annals: lock_timeout=999h",
+            "-- annals: transaction=on,transaction=off",
+        ] {
             assert!(read(&[bad]).is_err(), "{bad}");
         }
         assert!(read(&["-- annals: lock_timeout=1s", "-- annals: lock_timeout=2s"]).is_err());

@@ -10,7 +10,7 @@ mod position;
 mod set;
 mod sql;
 
-pub use directives::{Directives, DirectiveError, parse_duration_ms};
+pub use directives::{DirectiveError, Directives, parse_duration_ms};
 pub use load::{LoadOptions, MAX_FILE_BYTES, ORDER_FILE, load};
 pub use names::{NameError, migration_file_name, name_is_valid, rollback_file_name};
 pub use plan::{PLAN_FORMAT, Plan, PlannedStatement, PlannedStep, Precondition, Timeouts};

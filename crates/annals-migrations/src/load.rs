@@ -50,28 +50,51 @@ pub fn load(options: &LoadOptions) -> Result<MigrationSet, Vec<Problem>> {
         if let Some((down_name, down)) = &down
             && *down_name != name
         {
-            let reason = format!("rolls back {version}_{down_name}, but the migration is named {}", up.name());
+            let reason = format!(
+                "rolls back {version}_{down_name}, but the migration is named {}",
+                up.name()
+            );
             problems.push(problem(down.path(), reason));
         }
         if down.is_none() && options.require_rollback {
-            let wanted = options.rollbacks.join(names::rollback_file_name(&version, &name));
+            let wanted = options
+                .rollbacks
+                .join(names::rollback_file_name(&version, &name));
             let reason = format!("has no rollback; write {}", wanted.display());
             problems.push(problem(up.path(), reason));
         }
-        migrations.push(Migration { version, name, up, down: down.map(|(_, file)| file) });
+        migrations.push(Migration {
+            version,
+            name,
+            up,
+            down: down.map(|(_, file)| file),
+        });
     }
     for (version, (name, down)) in downs {
-        let wanted = options.migrations.join(names::migration_file_name(&version, &name));
-        let reason = format!("rolls back a migration that is not there ({})", wanted.display());
+        let wanted = options
+            .migrations
+            .join(names::migration_file_name(&version, &name));
+        let reason = format!(
+            "rolls back a migration that is not there ({})",
+            wanted.display()
+        );
         problems.push(problem(down.path(), reason));
     }
     let migrations = pin_order(options, migrations, &mut problems);
     problems.sort_by(|a, b| (&a.path, a.position).cmp(&(&b.path, b.position)));
-    if problems.is_empty() { Ok(MigrationSet::in_order(migrations)) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(MigrationSet::in_order(migrations))
+    } else {
+        Err(problems)
+    }
 }
 
 fn problem(path: &Path, reason: impl Into<String>) -> Problem {
-    Problem { path: path.to_owned(), position: None, reason: reason.into() }
+    Problem {
+        path: path.to_owned(),
+        position: None,
+        reason: reason.into(),
+    }
 }
 
 type Files = BTreeMap<Version, (String, SourceFile)>;
@@ -90,10 +113,15 @@ fn read_folder(
             return files;
         }
     };
-    let mut names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+    let mut names: Vec<_> = entries
+        .filter_map(|entry| Some(entry.ok()?.file_name()))
+        .collect();
     names.sort();
     if names.len() > MAX_FILES {
-        problems.push(problem(folder, format!("holds more than {MAX_FILES} files")));
+        problems.push(problem(
+            folder,
+            format!("holds more than {MAX_FILES} files"),
+        ));
         return files;
     }
     for name in names {
@@ -121,7 +149,10 @@ fn insert(
     problems: &mut Vec<Problem>,
 ) {
     if let Some((_, other)) = files.get(&version) {
-        let reason = format!("has the same version as {}; renumber one of them", other.name());
+        let reason = format!(
+            "has the same version as {}; renumber one of them",
+            other.name()
+        );
         problems.push(problem(file.path(), reason));
     } else {
         files.insert(version, (name, file));
@@ -138,7 +169,10 @@ fn read_file(
     let io = |error: std::io::Error| problem(path, format!("cannot be read: {error}"));
     let kind = fs::symlink_metadata(&full).map_err(io)?.file_type();
     if kind.is_symlink() {
-        return Err(problem(path, "is a symbolic link; put the file itself here"));
+        return Err(problem(
+            path,
+            "is a symbolic link; put the file itself here",
+        ));
     }
     if !kind.is_file() {
         return Err(problem(path, "is not a regular file; move it elsewhere"));
@@ -147,7 +181,10 @@ fn read_file(
         .map_err(|error: NameError| problem(path, format!("{error}; rename it")))?;
     let bytes = read_bounded(&full).map_err(io)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(problem(path, "is larger than 16 MiB; load bulk data with another tool"));
+        return Err(problem(
+            path,
+            "is larger than 16 MiB; load bulk data with another tool",
+        ));
     }
     let file = SourceFile::new(path, bytes)?;
     Ok((version, stem, file))
@@ -155,7 +192,9 @@ fn read_file(
 
 fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    fs::File::open(path)?
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -175,8 +214,10 @@ fn pin_order(
             return migrations;
         }
     };
-    let mut by_version: HashMap<Version, Migration> =
-        migrations.into_iter().map(|migration| (migration.version.clone(), migration)).collect();
+    let mut by_version: HashMap<Version, Migration> = migrations
+        .into_iter()
+        .map(|migration| (migration.version.clone(), migration))
+        .collect();
     let mut ordered = Vec::with_capacity(by_version.len());
     for (line, text) in (1u32..).zip(text.lines()) {
         let text = text.split('#').next().unwrap_or_default().trim();
@@ -185,20 +226,29 @@ fn pin_order(
         }
         let mut refuse = |reason: String| {
             let position = Some(crate::Position { line, column: 1 });
-            problems.push(Problem { path: path.clone(), position, reason });
+            problems.push(Problem {
+                path: path.clone(),
+                position,
+                reason,
+            });
         };
         match text.parse::<Version>() {
             Err(error) => refuse(error.to_string()),
             Ok(version) => match by_version.remove(&version) {
                 Some(migration) => ordered.push(migration),
-                None => refuse(format!("version {version} stands twice or has no migration")),
+                None => refuse(format!(
+                    "version {version} stands twice or has no migration"
+                )),
             },
         }
     }
     let mut missing: Vec<Migration> = by_version.into_values().collect();
     missing.sort_by(|a, b| a.version.cmp(&b.version));
     for migration in &missing {
-        let reason = format!("does not list version {}; add a line for it", migration.version);
+        let reason = format!(
+            "does not list version {}; add a line for it",
+            migration.version
+        );
         problems.push(problem(&path, reason));
     }
     ordered.extend(missing);
@@ -242,45 +292,79 @@ mod tests {
 
     #[test]
     fn versions_are_ordered_as_numbers_of_any_length() {
-        let names = ["2_b", "10_c", "001_a", "20250921_171500_e", "20250921171459_d", "99999999999999999999999_f"];
+        let names = [
+            "2_b",
+            "10_c",
+            "001_a",
+            "20250921_171500_e",
+            "20250921171459_d",
+            "99999999999999999999999_f",
+        ];
         let files: Vec<(String, &str)> = names
             .iter()
-            .flat_map(|n| [format!("migrations/{n}.sql"), format!("rollbacks/{n}_rollback.sql")])
+            .flat_map(|n| {
+                [
+                    format!("migrations/{n}.sql"),
+                    format!("rollbacks/{n}_rollback.sql"),
+                ]
+            })
             .map(|name| (name, SQL))
             .collect();
         let files: Vec<_> = files.iter().map(|(n, t)| (n.as_str(), *t)).collect();
-        let expected = ["001_a", "2_b", "10_c", "20250921171459_d", "20250921_171500_e", "99999999999999999999999_f"];
+        let expected = [
+            "001_a",
+            "2_b",
+            "10_c",
+            "20250921171459_d",
+            "20250921_171500_e",
+            "99999999999999999999999_f",
+        ];
         assert_eq!(Folder::new(&files).order(), expected);
     }
 
     #[test]
     fn an_order_file_pins_the_order() {
         let mut files = vec![
-            ("migrations/1_a.sql", SQL), ("rollbacks/1_a_rollback.sql", SQL),
-            ("migrations/2_b.sql", SQL), ("rollbacks/2_b_rollback.sql", SQL),
+            ("migrations/1_a.sql", SQL),
+            ("rollbacks/1_a_rollback.sql", SQL),
+            ("migrations/2_b.sql", SQL),
+            ("rollbacks/2_b_rollback.sql", SQL),
             ("migrations/order", "2 # first\n\n1\n"),
         ];
         assert_eq!(Folder::new(&files).order(), ["2_b", "1_a"]);
         files[4].1 = "2\n3\n2\n";
         let problems = Folder::new(&files).load().unwrap_err();
-        assert_eq!(problems, [
-            "migrations/order: does not list version 1; add a line for it",
-            "migrations/order:2:1: version 3 stands twice or has no migration",
-            "migrations/order:3:1: version 2 stands twice or has no migration",
-        ]);
+        assert_eq!(
+            problems,
+            [
+                "migrations/order: does not list version 1; add a line for it",
+                "migrations/order:2:1: version 3 stands twice or has no migration",
+                "migrations/order:3:1: version 2 stands twice or has no migration",
+            ]
+        );
     }
 
     #[test]
     fn every_problem_is_named() {
         let folder = Folder::new(&[
-            ("migrations/1_a.sql", SQL), ("migrations/01_b.sql", SQL),
-            ("migrations/2_c.sql", SQL), ("rollbacks/3_d_rollback.sql", SQL),
-            ("migrations/4_E.sql", SQL), ("migrations/notes.txt", SQL),
-            ("rollbacks/1_x_rollback.sql", SQL), ("migrations/5_f.sql", "\u{202e}"),
-            ("migrations/README.md", "fine"), ("migrations/.gitkeep", ""),
+            ("migrations/1_a.sql", SQL),
+            ("migrations/01_b.sql", SQL),
+            ("migrations/2_c.sql", SQL),
+            ("rollbacks/3_d_rollback.sql", SQL),
+            ("migrations/4_E.sql", SQL),
+            ("migrations/notes.txt", SQL),
+            ("rollbacks/1_x_rollback.sql", SQL),
+            ("migrations/5_f.sql", "\u{202e}"),
+            ("migrations/README.md", "fine"),
+            ("migrations/.gitkeep", ""),
         ]);
-        fs::write(folder.0.path().join("migrations/6_g.sql"), b"select '\n\xff'").unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", folder.0.path().join("migrations/7_h.sql")).unwrap();
+        fs::write(
+            folder.0.path().join("migrations/6_g.sql"),
+            b"select '\n\xff'",
+        )
+        .unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", folder.0.path().join("migrations/7_h.sql"))
+            .unwrap();
         fs::create_dir(folder.0.path().join("migrations/8_i.sql")).unwrap();
         let problems = folder.load().unwrap_err().join("\n");
         for expected in [
@@ -295,7 +379,10 @@ mod tests {
             "rollbacks/1_x_rollback.sql: rolls back 01_x, but the migration is named 01_b.sql",
             "rollbacks/3_d_rollback.sql: rolls back a migration that is not there (migrations/3_d.sql)",
         ] {
-            assert!(problems.contains(expected), "{expected}\nnot in\n{problems}");
+            assert!(
+                problems.contains(expected),
+                "{expected}\nnot in\n{problems}"
+            );
         }
     }
 }

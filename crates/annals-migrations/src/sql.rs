@@ -75,7 +75,10 @@ pub fn parse(text: &str) -> Result<Script, Vec<SqlProblem>> {
     let mut problems = foreign_problems(text, &statements);
     if problems.is_empty() {
         problems.extend(
-            parsed.errors().iter().map(|e| (usize::from(e.range().start()), e.message().to_owned())),
+            parsed
+                .errors()
+                .iter()
+                .map(|e| (usize::from(e.range().start()), e.message().to_owned())),
         );
     }
     let comments = comments(root);
@@ -89,14 +92,22 @@ pub fn parse(text: &str) -> Result<Script, Vec<SqlProblem>> {
     for node in &statements {
         let start = usize::from(node.text_range().start());
         match classify(node).and_then(|class| fit(class, directives)) {
-            Ok(class) => out.push(Statement { text: node.text().to_string(), start, class }),
+            Ok(class) => out.push(Statement {
+                text: node.text().to_string(),
+                start,
+                class,
+            }),
             Err(reason) => problems.push((start, reason)),
         }
     }
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Script { canonical: canonical_digest(&statements), statements: out, directives })
+    Ok(Script {
+        canonical: canonical_digest(&statements),
+        statements: out,
+        directives,
+    })
 }
 
 fn is_statement(node: &SyntaxNode) -> bool {
@@ -118,7 +129,9 @@ fn foreign_problems(text: &str, statements: &[SyntaxNode]) -> Vec<SqlProblem> {
 }
 
 fn reads_client_data(node: &SyntaxNode) -> bool {
-    node.kind() == SyntaxKind::COPY && has(node, &[SyntaxKind::FROM_KW]) && has(node, &[SyntaxKind::STDIN_KW])
+    node.kind() == SyntaxKind::COPY
+        && has(node, &[SyntaxKind::FROM_KW])
+        && has(node, &[SyntaxKind::STDIN_KW])
 }
 
 /// A backslash at the start of a line, outside every statement the grammar has read.
@@ -136,7 +149,10 @@ fn meta_commands(text: &str, statements: &[SyntaxNode]) -> Vec<SqlProblem> {
         offset += line.len();
         if line.trim_start().starts_with('\\') && !inside(at) {
             let word = line.split_whitespace().next().unwrap_or("\\");
-            problems.push((at, format!("{word} is a psql meta-command, not SQL; remove it")));
+            problems.push((
+                at,
+                format!("{word} is a psql meta-command, not SQL; remove it"),
+            ));
         }
     }
     problems
@@ -146,7 +162,12 @@ fn comments(root: &SyntaxNode) -> Vec<(usize, String)> {
     root.descendants_with_tokens()
         .filter_map(SyntaxElement::into_token)
         .filter(|token| token.kind() == SyntaxKind::COMMENT)
-        .map(|token| (usize::from(token.text_range().start()), token.text().to_owned()))
+        .map(|token| {
+            (
+                usize::from(token.text_range().start()),
+                token.text().to_owned(),
+            )
+        })
         .collect()
 }
 
@@ -159,16 +180,21 @@ fn header_end(root: &SyntaxNode) -> usize {
 /// Whether `node` holds, among its tokens outside parentheses' subqueries or not, each of `kinds`.
 fn has(node: &SyntaxNode, kinds: &[SyntaxKind]) -> bool {
     kinds.iter().all(|kind| {
-        node.descendants_with_tokens()
-            .any(|element| element.as_token().is_some_and(|token| token.kind() == *kind))
+        node.descendants_with_tokens().any(|element| {
+            element
+                .as_token()
+                .is_some_and(|token| token.kind() == *kind)
+        })
     })
 }
 
 fn fit(class: StatementClass, directives: Directives) -> Result<StatementClass, String> {
     if directives.transaction && class != StatementClass::Transactional {
-        return Err("this statement cannot run inside a transaction; move it to a file of its own \
+        return Err(
+            "this statement cannot run inside a transaction; move it to a file of its own \
                     with `-- annals: transaction=off` at the top"
-            .to_owned());
+                .to_owned(),
+        );
     }
     Ok(class)
 }
@@ -176,12 +202,14 @@ fn fit(class: StatementClass, directives: Directives) -> Result<StatementClass, 
 /// What PostgreSQL 13–18 refuse inside a transaction block (`PreventInTransactionBlock` in the
 /// server's sources), and what would end or change the transaction annals keeps.
 fn classify(node: &SyntaxNode) -> Result<StatementClass, String> {
-    use SyntaxKind as K;
     use StatementClass::{Repeatable, Transactional};
+    use SyntaxKind as K;
     let control = || {
-        Err("transaction control is annals' own task: each file runs in one transaction \
+        Err(
+            "transaction control is annals' own task: each file runs in one transaction \
              (or, with `-- annals: transaction=off`, statement by statement); remove it"
-            .to_owned())
+                .to_owned(),
+        )
     };
     let unrecoverable = |what: &str| {
         Err(format!(
@@ -190,9 +218,16 @@ fn classify(node: &SyntaxNode) -> Result<StatementClass, String> {
         ))
     };
     match node.kind() {
-        K::BEGIN | K::COMMIT_TRANSACTION | K::ROLLBACK_TRANSACTION | K::ROLLBACK_TO_SAVEPOINT
-        | K::SAVEPOINT_CREATE | K::RELEASE_SAVEPOINT | K::PREPARE_TRANSACTION | K::COMMIT_PREPARED
-        | K::ROLLBACK_PREPARED | K::SET_TRANSACTION => control(),
+        K::BEGIN
+        | K::COMMIT_TRANSACTION
+        | K::ROLLBACK_TRANSACTION
+        | K::ROLLBACK_TO_SAVEPOINT
+        | K::SAVEPOINT_CREATE
+        | K::RELEASE_SAVEPOINT
+        | K::PREPARE_TRANSACTION
+        | K::COMMIT_PREPARED
+        | K::ROLLBACK_PREPARED
+        | K::SET_TRANSACTION => control(),
         K::DISCARD | K::DEALLOCATE | K::PREPARE | K::EXECUTE | K::LISTEN | K::UNLISTEN => {
             Err("this changes the session annals works in, not the database; remove it".to_owned())
         }
@@ -222,9 +257,14 @@ fn classify(node: &SyntaxNode) -> Result<StatementClass, String> {
 
 fn reindex_is_outside(node: &SyntaxNode) -> bool {
     use SyntaxKind as K;
-    [K::CONCURRENTLY_KW, K::DATABASE_KW, K::SYSTEM_KW, K::SCHEMA_KW]
-        .iter()
-        .any(|kind| has(node, &[*kind]))
+    [
+        K::CONCURRENTLY_KW,
+        K::DATABASE_KW,
+        K::SYSTEM_KW,
+        K::SCHEMA_KW,
+    ]
+    .iter()
+    .any(|kind| has(node, &[*kind]))
 }
 
 fn concurrent_build(node: &SyntaxNode) -> Result<StatementClass, String> {
@@ -236,15 +276,19 @@ fn concurrent_build(node: &SyntaxNode) -> Result<StatementClass, String> {
     });
     match (index, table) {
         (Some(index), Some(table)) => Ok(StatementClass::ConcurrentIndexBuild { index, table }),
-        _ => Err("give the index a name: without one, nobody can tell after a crash whether it \
+        _ => Err(
+            "give the index a name: without one, nobody can tell after a crash whether it \
                   was built"
-            .to_owned()),
+                .to_owned(),
+        ),
     }
 }
 
 fn strip_only(table: &str) -> &str {
     match table.split_at_checked(4) {
-        Some((word, rest)) if word.eq_ignore_ascii_case("only") && rest.starts_with(char::is_whitespace) => {
+        Some((word, rest))
+            if word.eq_ignore_ascii_case("only") && rest.starts_with(char::is_whitespace) =>
+        {
             rest.trim_start()
         }
         _ => table,
@@ -253,7 +297,9 @@ fn strip_only(table: &str) -> &str {
 
 fn concurrent_drop(node: &SyntaxNode) -> Result<StatementClass, String> {
     let drop = ast::DropIndex::cast(node.clone()).expect("the kind was checked");
-    let mut names = drop.index_refs().map(|name| name.syntax().text().to_string());
+    let mut names = drop
+        .index_refs()
+        .map(|name| name.syntax().text().to_string());
     match (names.next(), names.next()) {
         (Some(index), None) => Ok(StatementClass::ConcurrentIndexDrop { index }),
         _ => Err("DROP INDEX CONCURRENTLY takes one index".to_owned()),
@@ -270,17 +316,22 @@ fn canonical_digest(statements: &[SyntaxNode]) -> Digest {
 }
 
 fn push_canonical(node: &SyntaxNode, out: &mut String) {
-    let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$' | '"' | '\'') || !c.is_ascii();
+    let is_word =
+        |c: char| c.is_alphanumeric() || matches!(c, '_' | '$' | '"' | '\'') || !c.is_ascii();
     let is_operator = |c: char| "+-*/<>=~!@#%^&|`?:.".contains(c);
     let start = out.len();
     let mut gap = false;
-    for token in node.descendants_with_tokens().filter_map(SyntaxElement::into_token) {
+    for token in node
+        .descendants_with_tokens()
+        .filter_map(SyntaxElement::into_token)
+    {
         if matches!(token.kind(), SyntaxKind::WHITESPACE | SyntaxKind::COMMENT) {
             gap = true;
             continue;
         }
         let next = token.text().chars().next();
-        if gap && out.len() > start
+        if gap
+            && out.len() > start
             && let (Some(a), Some(b)) = (out.chars().next_back(), next)
             && ((is_word(a) && is_word(b)) || (is_operator(a) && is_operator(b)))
         {
@@ -302,7 +353,12 @@ mod tests {
     use super::*;
 
     fn texts(sql: &str) -> Vec<String> {
-        parse(sql).unwrap().statements.into_iter().map(|s| s.text).collect()
+        parse(sql)
+            .unwrap()
+            .statements
+            .into_iter()
+            .map(|s| s.text)
+            .collect()
     }
 
     fn refused(sql: &str) -> String {
@@ -330,7 +386,10 @@ SELECT ';' || E'\\';' || \"a;b\" /* ; /* ; */ ; */ FROM t";
         let sql = "\n-- x\nselect 1; /* y */\nselect $$a\r\n;$$;\n-- end";
         let script = parse(sql).unwrap();
         for statement in script.statements {
-            assert_eq!(&sql[statement.start..statement.start + statement.text.len()], statement.text);
+            assert_eq!(
+                &sql[statement.start..statement.start + statement.text.len()],
+                statement.text
+            );
         }
         let tree = SqlFile::parse(sql);
         assert_eq!(tree.tree().syntax().text().to_string(), sql);
@@ -345,14 +404,29 @@ SELECT ';' || E'\\';' || \"a;b\" /* ; /* ; */ ; */ FROM t";
             ("select 1;\n\\d foo\n", "10: \\d is a psql meta-command"),
             ("copy t from stdin;\n1\n\\.\n", "0: COPY … FROM STDIN"),
             ("discard all;", "0: this changes the session"),
-            ("vacuum t;", "0: this statement cannot run inside a transaction"),
-            ("create database x;", "0: CREATE DATABASE cannot run in a transaction"),
-            ("alter table t detach partition p concurrently", "0: DETACH PARTITION CONCURRENTLY"),
-            ("-- annals: transaction=off\ncreate index concurrently on t(a);", "27: give the index a name"),
+            (
+                "vacuum t;",
+                "0: this statement cannot run inside a transaction",
+            ),
+            (
+                "create database x;",
+                "0: CREATE DATABASE cannot run in a transaction",
+            ),
+            (
+                "alter table t detach partition p concurrently",
+                "0: DETACH PARTITION CONCURRENTLY",
+            ),
+            (
+                "-- annals: transaction=off\ncreate index concurrently on t(a);",
+                "27: give the index a name",
+            ),
             ("", "0: the file has no statement"),
             ("-- only\n/* comments */ ;", "0: the file has no statement"),
             ("-- annals: speed=fast\nselect 1;", "0: unknown directive"),
-            ("select 1;\n-- annals: transaction=off", "10: a directive stands at the top"),
+            (
+                "select 1;\n-- annals: transaction=off",
+                "10: a directive stands at the top",
+            ),
         ];
         for (sql, expected) in cases {
             let found = refused(sql);
@@ -368,33 +442,57 @@ SELECT ';' || E'\\';' || \"a;b\" /* ; /* ; */ ; */ FROM t";
     #[test]
     fn statements_outside_a_transaction_are_classified() {
         let off = "-- annals: transaction=off\n";
-        let class = |sql: &str| parse(&format!("{off}{sql}")).unwrap().statements.remove(0).class;
+        let class = |sql: &str| {
+            parse(&format!("{off}{sql}"))
+                .unwrap()
+                .statements
+                .remove(0)
+                .class
+        };
         let build = |index: &str, table: &str| StatementClass::ConcurrentIndexBuild {
             index: index.into(),
             table: table.into(),
         };
-        assert_eq!(class("create index concurrently i on t(a)"), build("i", "t"));
         assert_eq!(
-            class("create unique index concurrently if not exists \"I x\" on only public.\"T\" (a)"),
+            class("create index concurrently i on t(a)"),
+            build("i", "t")
+        );
+        assert_eq!(
+            class(
+                "create unique index concurrently if not exists \"I x\" on only public.\"T\" (a)"
+            ),
             build("\"I x\"", "public.\"T\"")
         );
         assert_eq!(
             class("drop index concurrently if exists s.i"),
-            StatementClass::ConcurrentIndexDrop { index: "s.i".into() }
+            StatementClass::ConcurrentIndexDrop {
+                index: "s.i".into()
+            }
         );
         assert_eq!(class("vacuum full t"), StatementClass::Repeatable);
         assert_eq!(class("cluster"), StatementClass::Repeatable);
         assert_eq!(class("cluster t"), StatementClass::Transactional);
-        assert_eq!(class("reindex table concurrently t"), StatementClass::Repeatable);
+        assert_eq!(
+            class("reindex table concurrently t"),
+            StatementClass::Repeatable
+        );
         assert_eq!(class("reindex table t"), StatementClass::Transactional);
-        assert_eq!(class("insert into t values (1)"), StatementClass::Transactional);
-        assert_eq!(class("refresh materialized view concurrently m"), StatementClass::Transactional);
+        assert_eq!(
+            class("insert into t values (1)"),
+            StatementClass::Transactional
+        );
+        assert_eq!(
+            class("refresh materialized view concurrently m"),
+            StatementClass::Transactional
+        );
     }
 
     #[test]
     fn formatting_keeps_the_canonical_digest_and_substance_changes_it() {
         let canonical_digest = |sql: &str| parse(sql).unwrap().canonical;
-        let base = canonical_digest("create table t (id int, b text default 'a  b');\nselect a->>'x' from t;");
+        let base = canonical_digest(
+            "create table t (id int, b text default 'a  b');\nselect a->>'x' from t;",
+        );
         let same = [
             "create table t (id int, b text default 'a  b');\r\nselect a->>'x' from t;\r\n",
             "-- new comment\ncreate   table t(id int,b text default 'a  b')  ;;\n\nselect a ->> 'x'\n from t",
@@ -410,7 +508,13 @@ SELECT ';' || E'\\';' || \"a;b\" /* ; /* ; */ ; */ FROM t";
         ] {
             assert_ne!(canonical_digest(sql), base, "{sql}");
         }
-        assert_ne!(canonical_digest("select 1 - -1"), canonical_digest("select 1 --1"));
-        assert_eq!(canonical_digest("select $$a\r\nb$$"), canonical_digest("select $$a\nb$$"));
+        assert_ne!(
+            canonical_digest("select 1 - -1"),
+            canonical_digest("select 1 --1")
+        );
+        assert_eq!(
+            canonical_digest("select $$a\r\nb$$"),
+            canonical_digest("select $$a\nb$$")
+        );
     }
 }

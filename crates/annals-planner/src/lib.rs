@@ -1,1 +1,170 @@
 //! Files and history in, a plan or a refusal out.
+//!
+//! Nothing here performs IO, reads a clock, draws randomness, or knows a database: what is decided
+//! here can be decided again, and comes out the same.
+
+mod down;
+mod refusal;
+mod up;
+
+use annals_events::{Direction, StepMode, Version};
+use annals_integrity::LedgerMismatch;
+use annals_migrations::{
+    MigrationSet, PLAN_FORMAT, Plan, PlannedStatement, PlannedStep, Position, Precondition,
+    SourceFile, Timeouts,
+};
+use annals_projections::{History, RecoveryState};
+
+pub use refusal::{Reason, Refusal};
+
+/// What somebody wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Goal {
+    /// Apply what is pending.
+    Up {
+        /// Up to and including this version; everything if none.
+        to: Option<Version>,
+        /// Versions that may be applied although later ones are.
+        out_of_order: Vec<Version>,
+    },
+    /// Roll back until this version is the last one applied; `0` rolls back everything.
+    DownTo(Version),
+    /// Roll back the last so many, in the order they were applied.
+    DownLast(u64),
+}
+
+/// Everything a decision rests on.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// The files.
+    pub set: &'a MigrationSet,
+    /// The history.
+    pub history: &'a History,
+    /// What is open or half done.
+    pub recovery: &'a RecoveryState,
+    /// How ledger and log disagree.
+    pub ledger: &'a [LedgerMismatch],
+    /// The workspace's name.
+    pub workspace: &'a str,
+    /// The target's name.
+    pub target: &'a str,
+    /// What must hold when the plan is carried out.
+    pub precondition: &'a Precondition,
+    /// Limits where a file does not say otherwise.
+    pub timeouts: Timeouts,
+}
+
+/// A plan with what is worth saying about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// The plan; it may have no steps.
+    pub plan: Plan,
+    /// For people: things that are allowed but should be known.
+    pub notes: Vec<String>,
+}
+
+/// Decides how to reach `goal`.
+///
+/// # Errors
+///
+/// Everything that stands in the way, not only the first thing.
+pub fn plan(goal: &Goal, inputs: &Inputs<'_>) -> Result<Planned, Refusal> {
+    let mut reasons: Vec<Reason> = inputs
+        .ledger
+        .iter()
+        .map(|mismatch| Reason::Ledger(mismatch.finding()))
+        .collect();
+    if let Some(step) = &inputs.recovery.open_step {
+        reasons.push(Reason::InDoubt {
+            id: format!("{}_{}", step.version, step.name),
+        });
+    }
+    let mut notes = Vec::new();
+    let (direction, out_of_order, steps) = match goal {
+        Goal::Up { to, out_of_order } => {
+            let steps = up::steps(inputs, to.as_ref(), out_of_order, &mut reasons, &mut notes);
+            (Direction::Up, out_of_order.clone(), steps)
+        }
+        Goal::DownTo(version) => {
+            let steps = down::steps_to(inputs, version, &mut reasons, &mut notes);
+            (Direction::Down, Vec::new(), steps)
+        }
+        Goal::DownLast(count) => {
+            let steps = down::steps_last(inputs, *count, &mut reasons, &mut notes);
+            (Direction::Down, Vec::new(), steps)
+        }
+    };
+    if !reasons.is_empty() {
+        return Err(Refusal { reasons });
+    }
+    let plan = Plan {
+        format: PLAN_FORMAT,
+        workspace: inputs.workspace.to_owned(),
+        target: inputs.target.to_owned(),
+        direction,
+        precondition: inputs.precondition.clone(),
+        out_of_order,
+        steps,
+    };
+    Ok(Planned { plan, notes })
+}
+
+/// Renders one file as a step; what is wrong with its SQL becomes reasons.
+fn render(
+    inputs: &Inputs<'_>,
+    what: (&Version, &str, Direction),
+    file: &SourceFile,
+    rollback: Option<&SourceFile>,
+    reasons: &mut Vec<Reason>,
+) -> Option<PlannedStep> {
+    let (version, name, direction) = what;
+    let script = match file.script() {
+        Ok(script) => script,
+        Err(problems) => {
+            reasons.extend(problems.iter().cloned().map(Reason::File));
+            return None;
+        }
+    };
+    let directives = script.directives;
+    let mode = if directives.transaction {
+        StepMode::Transactional
+    } else {
+        StepMode::StatementByStatement
+    };
+    let statements = script.statements.iter().map(|statement| PlannedStatement {
+        class: statement.class.clone(),
+        line: Position::of(file.text(), statement.start).line,
+        sql: statement.text.clone(),
+    });
+    Some(PlannedStep {
+        direction,
+        file: file.reference(),
+        mode,
+        name: name.to_owned(),
+        ordinal: inputs.history.ordinal(version) + 1,
+        rollback: rollback.map(SourceFile::reference),
+        statements: statements.collect(),
+        timeouts: Timeouts {
+            lock_ms: directives
+                .lock_timeout_ms
+                .unwrap_or(inputs.timeouts.lock_ms),
+            statement_ms: directives
+                .statement_timeout_ms
+                .unwrap_or(inputs.timeouts.statement_ms),
+        },
+        version: version.clone(),
+    })
+}
+
+/// A step half-way in the other direction must be finished before anything else.
+fn check_partial(inputs: &Inputs<'_>, direction: Direction, reasons: &mut Vec<Reason>) {
+    let other = inputs
+        .recovery
+        .partial
+        .values()
+        .filter(|step| step.direction != direction);
+    reasons.extend(other.map(|step| Reason::HalfDone {
+        id: format!("{}_{}", step.version, step.name),
+        direction: step.direction,
+    }));
+}

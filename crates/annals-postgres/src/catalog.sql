@@ -91,7 +91,7 @@ WITH member AS (
                'type', format_type(a.atttypid, a.atttypmod),
                'not_null', a.attnotnull::text,
                'default', CASE WHEN a.attgenerated = '' THEN pg_get_expr(d.adbin, d.adrelid) END,
-               'generated', CASE WHEN a.attgenerated <> '' THEN a.attgenerated || ' ' || pg_get_expr(d.adbin, d.adrelid) END,
+               'generated', CASE WHEN a.attgenerated <> '' THEN a.attgenerated::text || ' ' || pg_get_expr(d.adbin, d.adrelid) END,
                'identity', CASE a.attidentity WHEN 'a' THEN 'always' WHEN 'd' THEN 'by default' END,
                'collation', CASE WHEN a.attcollation <> t.typcollation THEN a.attcollation::regcollation::text END,
                'storage', CASE WHEN a.attstorage <> t.typstorage THEN a.attstorage::text END,

@@ -2,8 +2,8 @@
 
 use annals_events::{Digest, Direction, LeafHash, RunId, Version};
 use annals_projections::LedgerRow;
-use sqlx::postgres::PgRow;
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 
 use crate::fault::Fault;
 use crate::session::Session;
@@ -65,7 +65,9 @@ pub enum LedgerError {
     #[error("the schema {LEDGER_SCHEMA} in the target is not a ledger this annals knows: {0}")]
     Foreign(String),
     /// A row annals would not write.
-    #[error("the ledger row of version {version}, change {ordinal}, is not one annals writes: {reason}")]
+    #[error(
+        "the ledger row of version {version}, change {ordinal}, is not one annals writes: {reason}"
+    )]
     Row {
         /// Its version.
         version: String,
@@ -128,17 +130,24 @@ impl Session {
         let found = "SELECT to_regclass('annals.ledger') IS NOT NULL AS present, \
             obj_description(n.oid, 'pg_namespace') AS comment \
             FROM pg_namespace n WHERE n.nspname = 'annals'";
-        let row = sqlx::query(found).fetch_optional(self.connection()).await.map_err(Fault::from)?;
+        let row = sqlx::query(found)
+            .fetch_optional(self.connection())
+            .await
+            .map_err(Fault::from)?;
         let Some(row) = row else { return Ok(false) };
         let present: bool = row.try_get("present").map_err(Fault::from)?;
         let comment: Option<String> = row.try_get("comment").map_err(Fault::from)?;
-        let format = comment.as_deref().and_then(|text| text.strip_prefix("annals ledger format "));
+        let format = comment
+            .as_deref()
+            .and_then(|text| text.strip_prefix("annals ledger format "));
         match format.and_then(|format| format.parse::<u32>().ok()) {
             Some(LEDGER_FORMAT) if present => Ok(true),
-            Some(newer) if newer > LEDGER_FORMAT => {
-                Err(LedgerError::Foreign(format!("its format is {newer}, made by a newer annals")))
-            }
-            _ => Err(LedgerError::Foreign("it has no ledger of ours in it".to_owned())),
+            Some(newer) if newer > LEDGER_FORMAT => Err(LedgerError::Foreign(format!(
+                "its format is {newer}, made by a newer annals"
+            ))),
+            _ => Err(LedgerError::Foreign(
+                "it has no ledger of ours in it".to_owned(),
+            )),
         }
     }
 
@@ -163,8 +172,11 @@ impl Session {
         let rows = "SELECT version, ordinal, direction, name, file_raw, run::text AS run, step, \
             log_origin, intent_seq, intent_hash, xid FROM annals.ledger \
             WHERE workspace = $1 ORDER BY intent_seq, recorded_at";
-        let rows =
-            sqlx::query(rows).bind(workspace).fetch_all(self.connection()).await.map_err(Fault::from)?;
+        let rows = sqlx::query(rows)
+            .bind(workspace)
+            .fetch_all(self.connection())
+            .await
+            .map_err(Fault::from)?;
         rows.iter().map(read_row).collect()
     }
 
@@ -221,8 +233,13 @@ impl Session {
             .map(|row| {
                 let statement: i32 = row.try_get("statement").map_err(Fault::from)?;
                 let sql: String = row.try_get("sql_sha256").map_err(Fault::from)?;
-                let sql = sql.parse().map_err(|_| Fault::Protocol(format!("digest {sql:?}")))?;
-                Ok(StatementRow { statement: u64::try_from(statement).unwrap_or_default(), sql })
+                let sql = sql
+                    .parse()
+                    .map_err(|_| Fault::Protocol(format!("digest {sql:?}")))?;
+                Ok(StatementRow {
+                    statement: u64::try_from(statement).unwrap_or_default(),
+                    sql,
+                })
             })
             .collect()
     }
@@ -260,23 +277,33 @@ fn read_row(row: &PgRow) -> Result<LedgerRow, LedgerError> {
     let ordinal: i32 = row.try_get("ordinal").map_err(Fault::from)?;
     let step: i32 = row.try_get("step").map_err(Fault::from)?;
     let intent_seq: i64 = row.try_get("intent_seq").map_err(Fault::from)?;
-    let odd = |reason: String| LedgerError::Row { version: version.clone(), ordinal, reason };
+    let odd = |reason: String| LedgerError::Row {
+        version: version.clone(),
+        ordinal,
+        reason,
+    };
     let direction = match text("direction")?.as_str() {
         "up" => Direction::Up,
         "down" => Direction::Down,
         other => return Err(odd(format!("direction {other:?}"))),
     };
     Ok(LedgerRow {
-        version: version.parse().map_err(|_| odd(format!("version {version:?}")))?,
+        version: version
+            .parse()
+            .map_err(|_| odd(format!("version {version:?}")))?,
         ordinal: u64::try_from(ordinal).map_err(|_| odd("negative ordinal".into()))?,
         direction,
         name: text("name")?,
-        file_raw: text("file_raw")?.parse().map_err(|_| odd("file_raw".into()))?,
+        file_raw: text("file_raw")?
+            .parse()
+            .map_err(|_| odd("file_raw".into()))?,
         run: text("run")?.parse().map_err(|_| odd("run".into()))?,
         step: u64::try_from(step).map_err(|_| odd("negative step".into()))?,
         log_origin: text("log_origin")?,
         intent_seq: u64::try_from(intent_seq).map_err(|_| odd("negative intent_seq".into()))?,
-        intent_hash: text("intent_hash")?.parse().map_err(|_| odd("intent_hash".into()))?,
+        intent_hash: text("intent_hash")?
+            .parse()
+            .map_err(|_| odd("intent_hash".into()))?,
         xid: text("xid")?,
     })
 }

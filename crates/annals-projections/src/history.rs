@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use annals_events::{
-    Direction, Event, FileRef, LeafHash, ReconciledAs, Recorded, RecordedError, RunId, Seq, StepKey,
-    StepStarted, Timestamp, Version,
+    Direction, Event, FileRef, LeafHash, ReconciledAs, Recorded, RecordedError, RunId, Seq,
+    StepKey, StepStarted, Timestamp, Version,
 };
 
 use crate::replay::Projection;
@@ -96,17 +96,25 @@ impl History {
 
     /// The last change of `version`, if it is applied.
     pub fn applied_version(&self, version: &Version) -> Option<&Applied> {
-        self.applied.iter().find(|change| change.version == *version)
+        self.applied
+            .iter()
+            .find(|change| change.version == *version)
     }
 
     /// How often `version` has been applied or rolled back.
     pub fn ordinal(&self, version: &Version) -> u64 {
-        let last = self.changes.iter().rev().find(|change| change.version == *version);
+        let last = self
+            .changes
+            .iter()
+            .rev()
+            .find(|change| change.version == *version);
         last.map_or(0, |change| change.ordinal)
     }
 
     fn took_effect(&mut self, key: StepKey, recorded: &Recorded, duration_us: Option<u64>) {
-        let Some(Intent { seq, hash, started }) = self.open.remove(&key) else { return };
+        let Some(Intent { seq, hash, started }) = self.open.remove(&key) else {
+            return;
+        };
         let change = Change {
             direction: started.direction,
             version: started.version,
@@ -122,7 +130,8 @@ impl History {
             by: recorded.actor.name.clone(),
             duration_us,
         };
-        self.applied.retain(|applied| applied.version != change.version);
+        self.applied
+            .retain(|applied| applied.version != change.version);
         if change.direction == Direction::Up {
             self.applied.push(change.clone());
         }
@@ -130,7 +139,9 @@ impl History {
     }
 
     fn failed(&mut self, key: StepKey, recorded: &Recorded, error: Option<RecordedError>) {
-        let Some(Intent { started, .. }) = self.open.remove(&key) else { return };
+        let Some(Intent { started, .. }) = self.open.remove(&key) else {
+            return;
+        };
         self.failures.push(Failure {
             direction: started.direction,
             version: started.version,

@@ -10,5 +10,7 @@ mod replay;
 
 pub use history::{Applied, Change, Failure, History};
 pub use ledger::LedgerRow;
-pub use recovery::{IntegritySummary, OpenRun, OpenStep, RecoveryState, RunSummary, SchemaPicture, StatementState};
+pub use recovery::{
+    IntegritySummary, OpenRun, OpenStep, RecoveryState, RunSummary, SchemaPicture, StatementState,
+};
 pub use replay::{AsOf, Projection, Selection, replay, select};

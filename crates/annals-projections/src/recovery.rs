@@ -165,8 +165,11 @@ impl RecoveryState {
     }
 
     fn took_effect(&mut self, key: StepKey) {
-        let Some(step) = self.open_step.take_if(|step| step.key == key) else { return };
-        self.newest_applied.retain(|version| *version != step.version);
+        let Some(step) = self.open_step.take_if(|step| step.key == key) else {
+            return;
+        };
+        self.newest_applied
+            .retain(|version| *version != step.version);
         if step.direction == Direction::Up {
             self.newest_applied.push(step.version);
         }
@@ -177,7 +180,9 @@ impl RecoveryState {
     }
 
     fn stopped(&mut self, key: StepKey, partial: bool) {
-        let Some(step) = self.open_step.take_if(|step| step.key == key) else { return };
+        let Some(step) = self.open_step.take_if(|step| step.key == key) else {
+            return;
+        };
         if partial {
             self.schema = None;
             self.partial.insert(step.version.clone(), step);
@@ -197,7 +202,9 @@ impl RecoveryState {
     }
 
     fn run_finished(&mut self, recorded: &Recorded, finished: &RunFinished) {
-        let Some(run) = self.open_run.take_if(|run| run.run == finished.run) else { return };
+        let Some(run) = self.open_run.take_if(|run| run.run == finished.run) else {
+            return;
+        };
         self.last_run = Some(RunSummary {
             run: run.run,
             direction: run.direction,

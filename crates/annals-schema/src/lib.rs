@@ -7,4 +7,6 @@ mod diff;
 mod snapshot;
 
 pub use diff::{Change, Difference, diff};
-pub use snapshot::{Family, Object, ObjectKey, ObjectKind, SNAPSHOT_FORMAT, Snapshot, SnapshotError};
+pub use snapshot::{
+    Family, Object, ObjectKey, ObjectKind, SNAPSHOT_FORMAT, Snapshot, SnapshotError,
+};

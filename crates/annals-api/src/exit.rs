@@ -1,0 +1,126 @@
+//! Exit codes: what a script may act on.
+
+use annals_event_store::{OpenError, ReadError};
+use annals_operations::{ConfigError, Failure, LogFailure, RunEnd, TargetFailure};
+use annals_postgres::sandbox::SandboxError;
+
+macro_rules! exit_codes {
+    ($( $(#[doc = $doc:literal])+ $variant:ident = $code:literal, )*) => {
+        /// What a command's end means. The numbers never change their meaning.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum ExitCode {
+            $( $(#[doc = $doc])+ $variant = $code, )*
+        }
+
+        impl ExitCode {
+            /// Every code with its meaning, for the documentation.
+            pub const ALL: &'static [(Self, &'static str)] =
+                &[$( (Self::$variant, concat!($($doc),+)), )*];
+        }
+    };
+}
+
+exit_codes! {
+    /// Done, or nothing to do.
+    Success = 0,
+    /// Something unexpected; please report it.
+    Unexpected = 1,
+    /// The command line cannot be understood.
+    Usage = 2,
+    /// Refused: files, configuration, arguments or history do not allow it. Nothing was changed.
+    Refused = 3,
+    /// A step failed and left nothing; the steps before it stand.
+    StepFailed = 4,
+    /// A step outside a transaction stopped half-way; the next run continues it.
+    HalfDone = 5,
+    /// The outcome of a commit is unknown and the target cannot be asked; the next command settles it.
+    InDoubt = 6,
+    /// The target cannot be reached, refuses the login, or takes no writes.
+    TargetUnavailable = 7,
+    /// Another run holds the target or the log.
+    Locked = 8,
+    /// The event log is damaged, cut, older than its checkpoint, or from a newer annals.
+    LogRefused = 9,
+    /// The event log could not be written. Applied steps it does not show yet are named.
+    LogUnwritable = 10,
+    /// Verification found something wrong.
+    Findings = 11,
+    /// No PostgreSQL server is installed for the sandbox.
+    NoServer = 12,
+    /// Stopped on request (Ctrl-C, SIGTERM).
+    Interrupted = 130,
+}
+
+impl ExitCode {
+    /// The number.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The code of a command that did not begin.
+    pub fn of_failure(failure: &Failure) -> Self {
+        match failure {
+            Failure::Config(ConfigError::NoUrl { .. }) => Self::TargetUnavailable,
+            Failure::Config(_)
+            | Failure::Files(_)
+            | Failure::Refused(_)
+            | Failure::Argument { .. }
+            | Failure::Write { .. } => Self::Refused,
+            Failure::Log(error) => Self::of_log_failure(error),
+            Failure::Target(error) => Self::of_target_failure(error),
+            Failure::Locked { .. } => Self::Locked,
+            Failure::Interrupted => Self::Interrupted,
+        }
+    }
+
+    fn of_log_failure(error: &LogFailure) -> Self {
+        match error {
+            LogFailure::Append(_)
+            | LogFailure::Publish(_)
+            | LogFailure::Blob(_)
+            | LogFailure::Open(OpenError::Io { .. } | OpenError::Repair { .. }) => {
+                Self::LogUnwritable
+            }
+            LogFailure::Open(OpenError::Locked { .. }) => Self::Locked,
+            LogFailure::Read(ReadError::Missing(_))
+            | LogFailure::Open(OpenError::Read(ReadError::Missing(_)))
+            | LogFailure::Key(_)
+            | LogFailure::NoSecretKey(_)
+            | LogFailure::NoPublicKey(_) => Self::Refused,
+            LogFailure::Open(_) | LogFailure::Read(_) | LogFailure::Damaged { .. } => {
+                Self::LogRefused
+            }
+        }
+    }
+
+    fn of_target_failure(error: &TargetFailure) -> Self {
+        match error {
+            TargetFailure::Sandbox(SandboxError::NotInstalled) => Self::NoServer,
+            TargetFailure::OtherDatabase { .. } | TargetFailure::LogElsewhere { .. } => {
+                Self::Refused
+            }
+            TargetFailure::Reconcile(_) => Self::InDoubt,
+            TargetFailure::Connect(_)
+            | TargetFailure::Fault { .. }
+            | TargetFailure::Ledger(_)
+            | TargetFailure::ReadOnly { .. }
+            | TargetFailure::Sandbox(_) => Self::TargetUnavailable,
+        }
+    }
+
+    /// The code of a run that began.
+    pub fn of_run(end: &RunEnd) -> Self {
+        match end {
+            RunEnd::Succeeded => Self::Success,
+            RunEnd::Failed {
+                effect: annals_events::Effect::Partial,
+                ..
+            } => Self::HalfDone,
+            RunEnd::Failed { .. } => Self::StepFailed,
+            RunEnd::Interrupted { .. } => Self::Interrupted,
+            RunEnd::InDoubt { .. } => Self::InDoubt,
+            RunEnd::NotRecorded { .. } => Self::LogUnwritable,
+        }
+    }
+}

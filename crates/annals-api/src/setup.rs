@@ -1,0 +1,98 @@
+//! `init`, `create`, `sandbox`.
+
+use annals_operations::{Created, Initialized, SandboxInfo};
+use serde::Serialize;
+
+/// `annals init`.
+#[derive(Debug, Clone, Serialize)]
+pub struct InitDocument {
+    /// `annals.init/1`.
+    pub format: &'static str,
+    /// The workspace's folder.
+    pub folder: String,
+    /// The workspace's name.
+    pub workspace: String,
+    /// What was written, relative to the folder.
+    pub written: Vec<String>,
+}
+
+impl From<&Initialized> for InitDocument {
+    fn from(initialized: &Initialized) -> Self {
+        Self {
+            format: "annals.init/1",
+            folder: initialized.folder.display().to_string(),
+            workspace: initialized.workspace.clone(),
+            written: initialized
+                .written
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect(),
+        }
+    }
+}
+
+/// `annals create`.
+#[derive(Debug, Clone, Serialize)]
+pub struct CreateDocument {
+    /// `annals.create/1`.
+    pub format: &'static str,
+    /// The version.
+    pub version: String,
+    /// The migration, relative to the workspace.
+    pub migration: String,
+    /// Its rollback, relative to the workspace.
+    pub rollback: String,
+}
+
+impl From<&Created> for CreateDocument {
+    fn from(created: &Created) -> Self {
+        Self {
+            format: "annals.create/1",
+            version: created.version.to_string(),
+            migration: created.migration.display().to_string(),
+            rollback: created.rollback.display().to_string(),
+        }
+    }
+}
+
+/// `annals sandbox start`, `stop` and `url`.
+#[derive(Debug, Clone, Serialize)]
+pub struct SandboxDocument {
+    /// `annals.sandbox/1`.
+    pub format: &'static str,
+    /// Whether its server runs now.
+    pub running: bool,
+    /// Its folder.
+    pub folder: Option<String>,
+    /// How other programs reach it.
+    pub url: Option<String>,
+    /// The server's process id.
+    pub pid: Option<i32>,
+    /// `plain` or `supabase`.
+    pub platform: Option<String>,
+}
+
+impl SandboxDocument {
+    /// None is running.
+    pub const STOPPED: Self = Self {
+        format: "annals.sandbox/1",
+        running: false,
+        folder: None,
+        url: None,
+        pid: None,
+        platform: None,
+    };
+}
+
+impl From<&SandboxInfo> for SandboxDocument {
+    fn from(info: &SandboxInfo) -> Self {
+        Self {
+            running: true,
+            folder: Some(info.folder.display().to_string()),
+            url: Some(info.url.clone()),
+            pid: info.pid,
+            platform: Some(info.platform.to_owned()),
+            ..Self::STOPPED
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! One file a command; its doc comment is its help.
+
+pub(crate) mod completions;
+pub(crate) mod create;
+pub(crate) mod history;
+pub(crate) mod init;
+pub(crate) mod log;
+pub(crate) mod migrate;
+pub(crate) mod plan;
+pub(crate) mod render;
+pub(crate) mod rollback;
+pub(crate) mod sandbox;
+pub(crate) mod source;
+pub(crate) mod state;
+pub(crate) mod status;
+pub(crate) mod target;
+pub(crate) mod verify;

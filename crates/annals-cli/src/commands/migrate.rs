@@ -1,0 +1,148 @@
+//! `annals migrate`.
+
+use annals_api::{ChangeDocument, ExitCode, PlanDocument, StepFailure};
+use annals_events::RecordedError;
+use annals_migrations::{PlannedStatement, PlannedStep};
+use annals_operations::{ChangeOutcome, Environment, Failure, Progress, migrate, plan};
+
+use super::plan::GoalArguments;
+use super::render;
+use super::target::TargetArguments;
+use crate::output::Output;
+use crate::signals;
+use crate::style::{self, BAD, FAINT, GOOD, HINT, NOTE};
+
+/// Apply what is pending, each migration once, however often this is run and wherever it is killed
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    target: TargetArguments,
+
+    #[command(flatten)]
+    goal: GoalArguments,
+
+    /// Print the SQL in order and touch nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(crate) async fn run(
+    environment: &Environment,
+    output: &Output,
+    arguments: Arguments,
+) -> Result<ExitCode, Failure> {
+    let (goal, options) = (arguments.goal.goal(), arguments.target.options());
+    if arguments.dry_run {
+        let preview = plan(environment, goal, &options).await?;
+        output.show(&PlanDocument::from(&preview), |document| {
+            render::plan(document, true)
+        });
+        return Ok(ExitCode::Success);
+    }
+    let mut interrupt = signals::listen();
+    let mut lines = Lines { output };
+    let outcome = migrate(environment, goal, &options, &mut lines, &mut interrupt).await?;
+    Ok(finish(output, &outcome))
+}
+
+/// Shows how a run ended and returns its exit code.
+pub(crate) fn finish(output: &Output, outcome: &ChangeOutcome) -> ExitCode {
+    let document = ChangeDocument::from(outcome);
+    output.recovered(&document.recovered);
+    output.show(&document, human);
+    let failure = document.run.as_ref().and_then(|run| run.failure.as_ref());
+    if let Some(failure) = failure {
+        output.say(&describe(failure));
+    }
+    outcome
+        .run
+        .as_ref()
+        .map_or(ExitCode::Success, |(_, report)| {
+            ExitCode::of_run(&report.end)
+        })
+}
+
+fn human(document: &ChangeDocument) -> String {
+    let notes = render::notes(&document.notes);
+    let Some(run) = &document.run else {
+        return format!(
+            "{notes}{GOOD}✓{GOOD:#} nothing to do on {}\n",
+            document.target
+        );
+    };
+    let done = style::count(run.steps_done, "step");
+    let log = match document.signed {
+        Some(signed) => format!("log signed at {signed} events"),
+        None => format!("log has {} events, not signed yet", document.log_size),
+    };
+    let look = if run.outcome == "succeeded" {
+        GOOD
+    } else {
+        BAD
+    };
+    let mark = if run.outcome == "succeeded" {
+        "✓"
+    } else {
+        "✗"
+    };
+    format!(
+        "{notes}{look}{mark}{look:#} run {} on {}: {}, {done} of {} {FAINT}· {log}{FAINT:#}\n",
+        &run.run[run.run.len() - 8..],
+        document.target,
+        run.outcome.replace('_', " "),
+        document.steps.len()
+    )
+}
+
+fn describe(failure: &StepFailure) -> String {
+    let mut place = failure.file.clone();
+    if let Some(line) = failure.line {
+        place.push_str(&format!(":{line}"));
+    }
+    let code = failure
+        .code
+        .as_ref()
+        .map(|code| format!(" (SQLSTATE {code})"))
+        .unwrap_or_default();
+    format!(
+        "{BAD}error{BAD:#}: {place}: {}{code}\n{HINT}next{HINT:#}: {}",
+        style::safe(&failure.message),
+        style::safe(&failure.hint)
+    )
+}
+
+/// One line for each step as it ends.
+pub(crate) struct Lines<'a> {
+    pub(crate) output: &'a Output,
+}
+
+impl Progress for Lines<'_> {
+    fn statement_started(&mut self, statement: &PlannedStatement, at: usize, of: usize) {
+        let line = style::first_line(&statement.sql, 64);
+        self.output
+            .say(&format!("  {FAINT}{at}/{of} {line}{FAINT:#}"));
+    }
+
+    fn step_succeeded(&mut self, step: &PlannedStep, duration_us: u64) {
+        let did = match step.direction {
+            annals_events::Direction::Up => "applied",
+            annals_events::Direction::Down => "rolled back",
+        };
+        let time = style::duration(duration_us);
+        self.output.say(&format!(
+            "  {GOOD}✓{GOOD:#} {did} {}  {FAINT}{time}{FAINT:#}",
+            step.id()
+        ));
+    }
+
+    fn step_failed(&mut self, step: &PlannedStep, _error: &RecordedError) {
+        self.output.say(&format!("  {BAD}✗{BAD:#} {}", step.id()));
+    }
+
+    fn in_doubt(&mut self, step: &PlannedStep) {
+        self.output.say(&format!(
+            "  {NOTE}?{NOTE:#} {}: the connection was lost around its commit; asking the target",
+            step.id()
+        ));
+    }
+}

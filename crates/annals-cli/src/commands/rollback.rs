@@ -1,0 +1,66 @@
+//! `annals rollback`.
+
+use annals_api::{ExitCode, PlanDocument};
+use annals_events::Version;
+use annals_operations::{Environment, Failure, RolledGoal, plan, rollback};
+
+use super::migrate::{Lines, finish};
+use super::render;
+use super::target::TargetArguments;
+use crate::output::Output;
+use crate::signals;
+
+/// Roll back, the last applied first; history keeps both the migration and its rollback
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    target: TargetArguments,
+
+    #[command(flatten)]
+    goal: GoalArguments,
+
+    /// Print the SQL in order and touch nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// How far to roll back.
+#[derive(Debug, Clone, clap::Args)]
+#[group(required = true, multiple = false)]
+struct GoalArguments {
+    /// Until this version is the last one applied; 0 rolls back everything
+    #[arg(long, value_name = "VERSION")]
+    to: Option<Version>,
+
+    /// The last so many, in the reverse of the order they were applied
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    last: Option<u64>,
+}
+
+impl GoalArguments {
+    fn goal(self) -> RolledGoal {
+        match (self.to, self.last) {
+            (Some(version), _) => RolledGoal::To(version),
+            (None, count) => RolledGoal::Last(count.unwrap_or(1)),
+        }
+    }
+}
+
+pub(crate) async fn run(
+    environment: &Environment,
+    output: &Output,
+    arguments: Arguments,
+) -> Result<ExitCode, Failure> {
+    let (goal, options) = (arguments.goal.goal(), arguments.target.options());
+    if arguments.dry_run {
+        let preview = plan(environment, goal, &options).await?;
+        output.show(&PlanDocument::from(&preview), |document| {
+            render::plan(document, true)
+        });
+        return Ok(ExitCode::Success);
+    }
+    let mut interrupt = signals::listen();
+    let mut lines = Lines { output };
+    let outcome = rollback(environment, goal, &options, &mut lines, &mut interrupt).await?;
+    Ok(finish(output, &outcome))
+}

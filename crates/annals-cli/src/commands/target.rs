@@ -1,0 +1,33 @@
+//! Which database.
+
+use annals_operations::{ChangeOptions, SANDBOX_TARGET};
+
+/// Chooses the target.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct TargetArguments {
+    /// The target, as annals.toml names it
+    #[arg(long, short, value_name = "NAME")]
+    target: Option<String>,
+
+    /// The workspace's private PostgreSQL, started if need be
+    #[arg(long, conflicts_with = "target")]
+    sandbox: bool,
+}
+
+impl TargetArguments {
+    /// The name, if one was given.
+    pub(crate) fn name(&self) -> Option<&str> {
+        if self.sandbox {
+            Some(SANDBOX_TARGET)
+        } else {
+            self.target.as_deref()
+        }
+    }
+
+    /// As options of an operation.
+    pub(crate) fn options(&self) -> ChangeOptions {
+        ChangeOptions {
+            target: self.name().map(str::to_owned),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Data to standard output, status and errors to standard error.
+
+use std::io::Write;
+
+use annals_api::{ExitCode, FailureDocument, RecoveredRun};
+use annals_operations::Failure;
+use serde::Serialize;
+
+use crate::style::{self, ERROR, HINT, NOTE};
+
+/// Where and how results go.
+pub(crate) struct Output {
+    json: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Whether documents are printed as JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Shows a document: as JSON, or as `human` writes it.
+    pub(crate) fn show<T: Serialize>(&self, document: &T, human: impl FnOnce(&T) -> String) {
+        let text = if self.json {
+            to_json(document)
+        } else {
+            human(document)
+        };
+        // Nobody is left to tell when the reader of the pipe has gone.
+        let _ = anstream::stdout().write_all(text.as_bytes());
+    }
+
+    /// Says something in passing, to people only.
+    pub(crate) fn say(&self, text: &str) {
+        if !self.json {
+            let _ = writeln!(anstream::stderr(), "{text}");
+        }
+    }
+
+    /// Says what became of runs that had been killed.
+    pub(crate) fn recovered(&self, runs: &[RecoveredRun]) {
+        for run in runs {
+            let fate = match (&run.step, run.found) {
+                (Some(step), Some("took_effect")) => format!("{step} had taken effect"),
+                (Some(step), Some("partial")) => {
+                    format!("{step} was half done; migrate continues it")
+                }
+                (Some(step), _) => format!("{step} had left nothing"),
+                (None, _) => "it was between two steps".to_owned(),
+            };
+            let started = style::time(&run.started_at);
+            let who = style::safe(&run.by);
+            self.say(&format!(
+                "{NOTE}recovered{NOTE:#} a run by {who} of {started} that was cut short: {fate}"
+            ));
+        }
+    }
+
+    /// Shows why a command did not begin, and returns its exit code.
+    pub(crate) fn failure(&self, failure: &Failure) -> ExitCode {
+        let document = FailureDocument::from(failure);
+        let text = if self.json {
+            to_json(&document)
+        } else {
+            describe(&document)
+        };
+        let _ = anstream::stderr().write_all(text.as_bytes());
+        ExitCode::of_failure(failure)
+    }
+
+    /// Shows an error of the surroundings.
+    pub(crate) fn unexpected(&self, what: &str, error: &std::io::Error) -> crate::ExitCodeOnly {
+        let _ = writeln!(anstream::stderr(), "{ERROR}error{ERROR:#}: {what}: {error}");
+        ExitCode::Unexpected.into()
+    }
+}
+
+fn to_json<T: Serialize>(document: &T) -> String {
+    let mut text = serde_json::to_string_pretty(document).expect("documents have string keys only");
+    text.push('\n');
+    text
+}
+
+fn describe(document: &FailureDocument) -> String {
+    let mut text = String::new();
+    for error in &document.errors {
+        text.push_str(&format!("{ERROR}error{ERROR:#}: {}\n", style::safe(error)));
+    }
+    for cause in &document.causes {
+        text.push_str(&format!("  because: {}\n", style::safe(cause)));
+    }
+    if let Some(hint) = &document.hint {
+        text.push_str(&format!("{HINT}next{HINT:#}: {}\n", style::safe(hint)));
+    }
+    text
+}

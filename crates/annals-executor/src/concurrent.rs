@@ -1,0 +1,113 @@
+//! Statements that cannot run in a transaction: look, act, look again.
+
+use annals_migrations::{PlannedStatement, StatementClass};
+use annals_postgres::{Fault, IndexState, drop_index_concurrently, index_on_table, index_state};
+
+use crate::run::Stage;
+use crate::transaction::{Stopped, run_cancellable};
+
+/// Runs one statement and checks its postcondition. Returns what made running it unnecessary.
+pub(crate) async fn run<R, P>(
+    stage: &mut Stage<'_, R, P>,
+    statement: &PlannedStatement,
+    begun: bool,
+) -> Result<Option<String>, Stopped> {
+    match &statement.class {
+        StatementClass::ConcurrentIndexBuild { index, table } => {
+            build(stage, statement, (index, table), begun).await
+        }
+        StatementClass::ConcurrentIndexDrop { index } => drop(stage, statement, index, begun).await,
+        StatementClass::Repeatable | StatementClass::Transactional => {
+            send(stage, statement).await.map(|()| None)
+        }
+    }
+}
+
+fn broken(message: String) -> Stopped {
+    Stopped::Fault(Fault::Protocol(message))
+}
+
+async fn build<R, P>(
+    stage: &mut Stage<'_, R, P>,
+    statement: &PlannedStatement,
+    (index, table): (&str, &str),
+    begun: bool,
+) -> Result<Option<String>, Stopped> {
+    let look = |state: Result<IndexState, Fault>| state.map_err(Stopped::Fault);
+    match look(index_on_table(stage.session, index, table).await)? {
+        IndexState::Valid if begun => {
+            return Ok(Some(format!("index {index} is there and valid")));
+        }
+        IndexState::Invalid if begun => {
+            tracing::info!(
+                index,
+                "dropping the index an interrupted build left INVALID"
+            );
+            drop_index_concurrently(stage.session, index, table)
+                .await
+                .map_err(Stopped::Fault)?;
+        }
+        IndexState::Invalid => {
+            return Err(broken(format!(
+                "index {index} is there already, INVALID, and annals did not begin it; drop it or \
+                 finish it, then run again"
+            )));
+        }
+        IndexState::Missing | IndexState::Valid => {}
+    }
+    send(stage, statement).await?;
+    match look(index_on_table(stage.session, index, table).await)? {
+        IndexState::Valid => Ok(None),
+        state => Err(broken(format!(
+            "after the build index {index} is {state:?}, not valid"
+        ))),
+    }
+}
+
+async fn drop<R, P>(
+    stage: &mut Stage<'_, R, P>,
+    statement: &PlannedStatement,
+    index: &str,
+    begun: bool,
+) -> Result<Option<String>, Stopped> {
+    let before = index_state(stage.session, index)
+        .await
+        .map_err(Stopped::Fault)?;
+    if begun && before == IndexState::Missing {
+        return Ok(Some(format!("index {index} is gone")));
+    }
+    send(stage, statement).await?;
+    match index_state(stage.session, index)
+        .await
+        .map_err(Stopped::Fault)?
+    {
+        IndexState::Missing => Ok(None),
+        state => Err(broken(format!("after the drop index {index} is {state:?}"))),
+    }
+}
+
+/// Sends it without lock timeout: a concurrent build that gives up leaves an INVALID index behind.
+async fn send<R, P>(
+    stage: &mut Stage<'_, R, P>,
+    statement: &PlannedStatement,
+) -> Result<(), Stopped> {
+    stage
+        .session
+        .run("SET lock_timeout = 0")
+        .await
+        .map_err(Stopped::Fault)?;
+    let sent = run_cancellable(
+        stage.session,
+        &statement.sql,
+        stage.context,
+        stage.interrupt,
+    )
+    .await;
+    let normal = format!(
+        "SET lock_timeout = {}",
+        stage.context.settings.lock_timeout_ms
+    );
+    let reset = stage.session.run(&normal).await;
+    sent?;
+    reset.map_err(Stopped::Fault)
+}

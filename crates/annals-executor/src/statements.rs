@@ -1,0 +1,272 @@
+//! A step outside a transaction: one statement at a time, effectively once.
+//!
+//! What can run in a transaction does, together with its row in `annals.statements`: exactly once.
+//! What cannot has a recorded intent, a postcondition the catalog can answer, and a repair. The
+//! step's ledger row follows its last statement.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use annals_events::{Digest, Effect, Event, RecordedError, StatementStarted, StatementSucceeded};
+use annals_migrations::{PlannedStatement, PlannedStep, StatementClass};
+use annals_postgres::{Fault, StatementRow, TransactionLimits};
+
+use crate::concurrent;
+use crate::context::{Intent, Recorder};
+use crate::failpoint;
+use crate::run::{Stage, StepEnd, UNIQUE_VIOLATION, already_taken, ledger_row};
+use crate::transaction::{Stopped, run_cancellable};
+
+pub(crate) async fn run<R: Recorder, P: crate::Progress>(
+    stage: &mut Stage<'_, R, P>,
+    step: &PlannedStep,
+    at: usize,
+    intent: Intent,
+) -> StepEnd {
+    let done = match done_before(stage, step).await {
+        Ok(done) => done,
+        Err(end) => return end,
+    };
+    for (n, statement) in step.statements.iter().enumerate() {
+        if done.contains(&(n as u64 + 1)) {
+            continue;
+        }
+        stage
+            .progress
+            .statement_started(statement, n + 1, step.statements.len());
+        if let Err(end) = run_statement(stage, step, at, intent, n).await {
+            return end;
+        }
+    }
+    write_ledger_row(stage, step, at, intent).await
+}
+
+/// Statements the target shows as done, each checked against the file.
+async fn done_before<R, P>(
+    stage: &mut Stage<'_, R, P>,
+    step: &PlannedStep,
+) -> Result<BTreeSet<u64>, StepEnd> {
+    let rows = stage
+        .session
+        .read_statements(stage.context.workspace, &step.version, step.ordinal);
+    let rows = rows
+        .await
+        .map_err(|error| refused(error.to_string(), Effect::None))?;
+    let rows: BTreeMap<u64, Digest> = rows
+        .into_iter()
+        .map(|row| (row.statement, row.sql))
+        .collect();
+    for (statement, digest) in &rows {
+        let planned = usize::try_from(*statement - 1)
+            .ok()
+            .and_then(|n| step.statements.get(n));
+        if planned.map(sql_digest) != Some(*digest) {
+            let reason = format!(
+                "statement {statement} has been done in another form; restore it in the file and \
+                 change only the statements behind it"
+            );
+            return Err(refused(reason, Effect::Partial));
+        }
+    }
+    Ok(rows.into_keys().collect())
+}
+
+fn sql_digest(statement: &PlannedStatement) -> Digest {
+    Digest::of(statement.sql.as_bytes())
+}
+
+fn refused(message: String, effect: Effect) -> StepEnd {
+    let error = RecordedError {
+        code: None,
+        line: None,
+        message,
+        statement: None,
+    };
+    StepEnd::Failed {
+        error,
+        effect,
+        hint: None,
+    }
+}
+
+async fn run_statement<R: Recorder, P>(
+    stage: &mut Stage<'_, R, P>,
+    step: &PlannedStep,
+    at: usize,
+    intent: Intent,
+    n: usize,
+) -> Result<(), StepEnd> {
+    let statement = &step.statements[n];
+    let (run, place, number) = (stage.context.run, at as u64, n as u64 + 1);
+    let begun = stage
+        .context
+        .begun
+        .get(&step.version)
+        .is_some_and(|begun| begun.contains(&number));
+    let sql = sql_digest(statement);
+    let started: Event = StatementStarted {
+        run,
+        sql,
+        statement: number,
+        step: place,
+    }
+    .into();
+    stage
+        .recorder
+        .record(vec![started])
+        .await
+        .map_err(StepEnd::NotRecorded)?;
+    failpoint::hit("after_statement_intent");
+    let clock = Instant::now();
+    let row = StatementRow {
+        statement: number,
+        sql,
+    };
+    let found = match &statement.class {
+        StatementClass::Transactional => in_transaction(stage, step, at, intent, n, &row)
+            .await
+            .map(|()| None),
+        _ => outside(stage, step, at, intent, n, (&row, begun)).await,
+    };
+    let found = found.map_err(|stopped| {
+        let effect = effect(step, n, &stopped);
+        stopped.into_end(step, n, effect)
+    })?;
+    let duration_us = u64::try_from(clock.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let succeeded: Event = StatementSucceeded {
+        duration_us,
+        found,
+        run,
+        statement: number,
+        step: place,
+    }
+    .into();
+    stage
+        .recorder
+        .record(vec![succeeded])
+        .await
+        .map_err(StepEnd::NotRecorded)?;
+    failpoint::hit("after_statement_outcome");
+    Ok(())
+}
+
+/// What a failure of statement `n` leaves: the statements before it, an unfinished index, or what a
+/// lost connection leaves unknown; the rows in the target tell the next run.
+fn effect(step: &PlannedStep, n: usize, stopped: &Stopped) -> Effect {
+    let alone = n == 0 && step.statements[n].class == StatementClass::Transactional;
+    let lost = matches!(stopped, Stopped::Fault(fault) if fault.ends_session());
+    if alone && !lost {
+        Effect::None
+    } else {
+        Effect::Partial
+    }
+}
+
+fn limits(step: &PlannedStep) -> TransactionLimits {
+    TransactionLimits {
+        lock_ms: step.timeouts.lock_ms,
+        statement_ms: step.timeouts.statement_ms,
+    }
+}
+
+/// The statement and its row in one transaction.
+async fn in_transaction<R, P>(
+    stage: &mut Stage<'_, R, P>,
+    step: &PlannedStep,
+    at: usize,
+    intent: Intent,
+    n: usize,
+    row: &StatementRow,
+) -> Result<(), Stopped> {
+    stage
+        .session
+        .begin(limits(step))
+        .await
+        .map_err(Stopped::Fault)?;
+    let ledger = ledger_row(stage.context, step, at, intent);
+    let work = async {
+        stage
+            .session
+            .insert_statement_row(&ledger, row)
+            .await
+            .map_err(Stopped::Fault)?;
+        let sql = &step.statements[n].sql;
+        run_cancellable(stage.session, sql, stage.context, stage.interrupt).await
+    };
+    if let Err(stopped) = work.await {
+        // The server has rolled back already, or does when it notices that we are gone.
+        let _ = stage.session.roll_back().await;
+        return Err(stopped);
+    }
+    failpoint::hit("after_statement_effect");
+    stage.session.commit().await.map_err(Stopped::Fault)?;
+    restore(stage).await.map_err(Stopped::Fault)
+}
+
+/// The statement alone, then its row. `begun`: an earlier run recorded its intent.
+async fn outside<R, P>(
+    stage: &mut Stage<'_, R, P>,
+    step: &PlannedStep,
+    at: usize,
+    intent: Intent,
+    n: usize,
+    (row, begun): (&StatementRow, bool),
+) -> Result<Option<String>, Stopped> {
+    let found = concurrent::run(stage, &step.statements[n], begun).await?;
+    failpoint::hit("after_statement_effect");
+    let ledger = ledger_row(stage.context, step, at, intent);
+    stage
+        .session
+        .insert_statement_row(&ledger, row)
+        .await
+        .map_err(Stopped::Fault)?;
+    failpoint::hit("after_statement_row");
+    restore(stage).await.map_err(Stopped::Fault)?;
+    Ok(found)
+}
+
+/// A file that sets something for the session sets it for the statement, not for the next step.
+async fn restore<R, P>(stage: &mut Stage<'_, R, P>) -> Result<(), Fault> {
+    if stage.session.state_is_clean().await? {
+        Ok(())
+    } else {
+        stage.session.restore_state().await
+    }
+}
+
+/// The ledger row of the whole step, in a transaction of its own.
+async fn write_ledger_row<R, P>(
+    stage: &mut Stage<'_, R, P>,
+    step: &PlannedStep,
+    at: usize,
+    intent: Intent,
+) -> StepEnd {
+    let row = ledger_row(stage.context, step, at, intent);
+    let written = async {
+        stage.session.begin(limits(step)).await?;
+        let transaction = stage.session.insert_ledger_row(&row).await?;
+        failpoint::hit("before_commit");
+        stage.session.commit().await.map(|()| transaction)
+    };
+    match written.await {
+        Ok(transaction) => StepEnd::Done { transaction },
+        Err(fault) => {
+            let _ = stage.session.roll_back().await;
+            if fault.code() == Some(UNIQUE_VIOLATION) {
+                let error = already_taken(step);
+                return StepEnd::Failed {
+                    error,
+                    effect: Effect::None,
+                    hint: None,
+                };
+            }
+            // Every statement is noted in the target; the next run writes the row.
+            let (error, hint) = crate::run::describe(&fault, step, None);
+            StepEnd::Failed {
+                error,
+                effect: Effect::Partial,
+                hint,
+            }
+        }
+    }
+}

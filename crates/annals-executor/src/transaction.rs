@@ -1,0 +1,195 @@
+//! A step that is one transaction: exactly once.
+//!
+//! The ledger row comes first, so whoever runs the same step at the same time waits here and is then
+//! refused; it commits with the SQL or not at all. A crash before `COMMIT` reaches the server leaves
+//! nothing; a crash after leaves the row, and the next command finds it.
+
+use annals_events::{Effect, StepReconciled};
+use annals_migrations::PlannedStep;
+use annals_postgres::{Fault, Session, TransactionLimits};
+
+use crate::context::{Intent, Recorder, RunContext};
+use crate::reconcile::settle_commit;
+use crate::run::{Stage, StepEnd, UNIQUE_VIOLATION, already_taken, describe, key, ledger_row};
+use crate::{failpoint, interrupt::Interrupt};
+
+pub(crate) async fn run<R: Recorder, P: crate::Progress>(
+    stage: &mut Stage<'_, R, P>,
+    step: &PlannedStep,
+    at: usize,
+    intent: Intent,
+) -> StepEnd {
+    let limits = TransactionLimits {
+        lock_ms: step.timeouts.lock_ms,
+        statement_ms: step.timeouts.statement_ms,
+    };
+    let work = match inside(stage, step, at, intent, limits).await {
+        Ok(work) => work,
+        Err(end) => {
+            // The server has rolled back already, or does when it notices that we are gone.
+            let _ = stage.session.roll_back().await;
+            return end;
+        }
+    };
+    failpoint::hit("before_commit");
+    // From here to the answer nobody can say whether the step took effect.
+    match stage.session.commit().await {
+        Ok(()) => {}
+        Err(fault) if fault.ends_session() => {
+            stage.progress.in_doubt(step);
+            return settle(stage, at, &work.transaction).await;
+        }
+        // The server answered: a deferred constraint, say. It has rolled back.
+        Err(fault) => return StepEnd::failed(&fault, step, None),
+    }
+    if work.session_changed
+        && let Err(fault) = stage.session.restore_state().await
+    {
+        tracing::warn!(%fault, "the session could not be restored after a step");
+    }
+    StepEnd::Done {
+        transaction: work.transaction,
+    }
+}
+
+struct Work {
+    transaction: String,
+    session_changed: bool,
+}
+
+async fn inside<R: Recorder, P: crate::Progress>(
+    stage: &mut Stage<'_, R, P>,
+    step: &PlannedStep,
+    at: usize,
+    intent: Intent,
+    limits: TransactionLimits,
+) -> Result<Work, StepEnd> {
+    let failed = |fault: Fault| StepEnd::failed(&fault, step, None);
+    stage.session.begin(limits).await.map_err(failed)?;
+    failpoint::hit("after_begin");
+    let row = ledger_row(stage.context, step, at, intent);
+    let transaction = match stage.session.insert_ledger_row(&row).await {
+        Ok(transaction) => transaction,
+        Err(fault) if fault.code() == Some(UNIQUE_VIOLATION) => {
+            let error = already_taken(step);
+            return Err(StepEnd::Failed {
+                error,
+                effect: Effect::None,
+                hint: None,
+            });
+        }
+        Err(fault) => return Err(failed(fault)),
+    };
+    failpoint::hit("after_ledger_row");
+    for (n, statement) in step.statements.iter().enumerate() {
+        run_cancellable(
+            stage.session,
+            &statement.sql,
+            stage.context,
+            stage.interrupt,
+        )
+        .await
+        .map_err(|stopped| stopped.into_end(step, n, Effect::None))?;
+        failpoint::hit("after_statement");
+    }
+    let session_changed = stage
+        .session
+        .check_transaction(&transaction)
+        .await
+        .map_err(failed)?;
+    if stage.interrupt.requested() {
+        let reason = "stopped on request before the commit".to_owned();
+        return Err(StepEnd::Interrupted {
+            effect: Effect::None,
+            reason,
+        });
+    }
+    Ok(Work {
+        transaction,
+        session_changed,
+    })
+}
+
+async fn settle<R, P>(stage: &mut Stage<'_, R, P>, at: usize, transaction: &str) -> StepEnd {
+    let key = key(stage.context, at);
+    let identity = stage.session.facts().identity.clone();
+    match settle_commit(stage.context, &identity, key, transaction).await {
+        Ok((found, evidence)) => {
+            let event = StepReconciled {
+                evidence,
+                found,
+                run: key.run,
+                step: key.step,
+            };
+            let took_effect = found == annals_events::ReconciledAs::TookEffect;
+            StepEnd::Settled {
+                event: event.into(),
+                took_effect,
+            }
+        }
+        Err(error) => StepEnd::InDoubt {
+            reason: error.to_string(),
+        },
+    }
+}
+
+/// Why a statement did not finish.
+pub(crate) enum Stopped {
+    /// The server's error or the loss of the connection.
+    Fault(Fault),
+    /// A stop was asked for, and the statement was cancelled.
+    OnRequest,
+}
+
+impl Stopped {
+    /// The step's end, given what is left of it.
+    pub(crate) fn into_end(self, step: &PlannedStep, statement: usize, effect: Effect) -> StepEnd {
+        match self {
+            Self::Fault(fault) => {
+                let (error, hint) = describe(&fault, step, Some(statement));
+                StepEnd::Failed {
+                    error,
+                    effect,
+                    hint,
+                }
+            }
+            Self::OnRequest => {
+                let reason = format!("stopped on request in statement {}", statement + 1);
+                StepEnd::Interrupted { effect, reason }
+            }
+        }
+    }
+}
+
+/// Sends `sql`; when a stop is asked for meanwhile, cancels it and waits for the server's answer.
+pub(crate) async fn run_cancellable(
+    session: &mut Session,
+    sql: &str,
+    context: &RunContext<'_>,
+    interrupt: &mut Interrupt,
+) -> Result<(), Stopped> {
+    let pid = session.facts().backend_pid;
+    let work = session.run(sql);
+    tokio::pin!(work);
+    let finished = tokio::select! {
+        biased;
+        finished = &mut work => Some(finished),
+        () = interrupt.wait() => None,
+    };
+    match finished {
+        Some(result) => result.map_err(Stopped::Fault),
+        None => {
+            if let Ok(mut other) = context
+                .spec
+                .connect(&context.application_name(), &context.settings)
+                .await
+            {
+                // If it has just finished, there is nothing to cancel: also fine.
+                let _ = other.cancel_backend(pid).await;
+                other.close().await;
+            }
+            let _ = work.await;
+            Err(Stopped::OnRequest)
+        }
+    }
+}

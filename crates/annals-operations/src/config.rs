@@ -1,0 +1,365 @@
+//! `annals.toml`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use annals_migrations::parse_duration_ms;
+use annals_postgres::{ConnectionSpec, Platform};
+use serde::Deserialize;
+
+use crate::targets::SANDBOX_TARGET;
+
+/// The file that makes a folder a workspace.
+pub(crate) const CONFIG_FILE: &str = "annals.toml";
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// No workspace here or above.
+    #[error("no {CONFIG_FILE} in {} or any folder above it", .0.display())]
+    NoWorkspace(PathBuf),
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not TOML, or a key that does not exist.
+    #[error("{}: {message}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
+        message: String,
+    },
+    /// A value that makes no sense.
+    #[error("{CONFIG_FILE}: {key}: {reason}")]
+    Value {
+        /// The key.
+        key: String,
+        /// Why.
+        reason: String,
+    },
+    /// No target of that name.
+    #[error("there is no target {name:?}; {known}")]
+    UnknownTarget {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// The variable with the URL is not set.
+    #[error("target {target:?}: the variable {variable} is not set")]
+    NoUrl {
+        /// The target.
+        target: String,
+        /// The variable.
+        variable: String,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    workspace: String,
+    default_target: Option<String>,
+    #[serde(default)]
+    folders: Folders,
+    #[serde(default)]
+    policy: Policy,
+    #[serde(default)]
+    timeouts: TimeoutTexts,
+    #[serde(default)]
+    sandbox: SandboxTable,
+    #[serde(default)]
+    targets: BTreeMap<String, TargetTable>,
+}
+
+/// Where the parts of a workspace lie, relative to it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Folders {
+    /// Migrations. Default `migrations`.
+    pub migrations: PathBuf,
+    /// Rollbacks. Default `rollbacks`.
+    pub rollbacks: PathBuf,
+    /// Event logs, a folder for each target. Default `event-store`.
+    pub event_store: PathBuf,
+    /// Keys. Default `keys`.
+    pub keys: PathBuf,
+}
+
+impl Default for Folders {
+    fn default() -> Self {
+        Self {
+            migrations: "migrations".into(),
+            rollbacks: "rollbacks".into(),
+            event_store: "event-store".into(),
+            keys: "keys".into(),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Policy {
+    require_rollback: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            require_rollback: true,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct TimeoutTexts {
+    lock: String,
+    statement: String,
+    wait_for_lock: String,
+}
+
+impl Default for TimeoutTexts {
+    fn default() -> Self {
+        Self {
+            lock: "2s".into(),
+            statement: "0".into(),
+            wait_for_lock: "60s".into(),
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct SandboxTable {
+    platform: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TargetTable {
+    url: Option<String>,
+    url_env: Option<String>,
+    platform: Option<String>,
+}
+
+/// Where a target's URL comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UrlSource {
+    /// In the file, without a password.
+    Text(String),
+    /// In this environment variable.
+    Variable(String),
+}
+
+/// A named database.
+#[derive(Debug, Clone)]
+pub struct TargetConfig {
+    /// Where it is.
+    pub url: UrlSource,
+    /// What it is.
+    pub platform: Platform,
+}
+
+/// The checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The workspace's name: part of the log's origin and of the lock's key.
+    pub workspace: String,
+    /// The target used when none is named.
+    pub default_target: Option<String>,
+    /// Where the parts lie.
+    pub folders: Folders,
+    /// Refuse a migration without rollback. Default true.
+    pub require_rollback: bool,
+    /// Longest wait for a lock in a step, in milliseconds. Default 2 s.
+    pub lock_timeout_ms: u64,
+    /// Longest run of one statement, in milliseconds; 0 is none. Default 0.
+    pub statement_timeout_ms: u64,
+    /// Longest wait for another run to end, in milliseconds. Default 60 s.
+    pub wait_for_lock_ms: u64,
+    /// What the sandbox is prepared like. Default plain.
+    pub sandbox_platform: Platform,
+    /// The targets.
+    pub targets: BTreeMap<String, TargetConfig>,
+}
+
+fn value_error(key: impl Into<String>, reason: impl Into<String>) -> ConfigError {
+    ConfigError::Value {
+        key: key.into(),
+        reason: reason.into(),
+    }
+}
+
+/// Names in an origin: `[a-z0-9._-]`, 1 to 60 of them.
+fn check_name(key: &str, name: &str) -> Result<(), ConfigError> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
+    if (1..=60).contains(&name.len()) && name.bytes().all(allowed) && !name.starts_with('.') {
+        Ok(())
+    } else {
+        Err(value_error(
+            key,
+            format!("{name:?} is not 1 to 60 characters of a-z, 0-9, '.', '_' and '-'"),
+        ))
+    }
+}
+
+fn platform(key: &str, word: Option<&str>) -> Result<Platform, ConfigError> {
+    word.map_or(Some(Platform::Plain), Platform::parse)
+        .ok_or_else(|| value_error(key, "is \"plain\" or \"supabase\""))
+}
+
+impl Config {
+    /// Reads `annals.toml` from `folder`.
+    ///
+    /// # Errors
+    ///
+    /// See [`ConfigError`]; an unknown key is one.
+    pub fn load(folder: &Path) -> Result<Self, ConfigError> {
+        let path = folder.join(CONFIG_FILE);
+        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        Self::parse(&text, &path)
+    }
+
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let document: Document = toml::from_str(text).map_err(|error| {
+            let message = error.to_string().trim_end().to_owned();
+            ConfigError::Syntax {
+                path: path.to_owned(),
+                message,
+            }
+        })?;
+        check_name("workspace", &document.workspace)?;
+        let duration = |key: &str, text: &str| {
+            parse_duration_ms(text).ok_or_else(|| {
+                value_error(
+                    key,
+                    format!("{text:?} is not a duration like 500ms, 2s, 5min, 1h or 0"),
+                )
+            })
+        };
+        let mut targets = BTreeMap::new();
+        for (name, table) in document.targets {
+            let target = read_target(&name, table)?;
+            targets.insert(name, target);
+        }
+        let config = Self {
+            workspace: document.workspace,
+            default_target: document.default_target,
+            folders: document.folders,
+            require_rollback: document.policy.require_rollback,
+            lock_timeout_ms: duration("timeouts.lock", &document.timeouts.lock)?,
+            statement_timeout_ms: duration("timeouts.statement", &document.timeouts.statement)?,
+            wait_for_lock_ms: duration("timeouts.wait_for_lock", &document.timeouts.wait_for_lock)?,
+            sandbox_platform: platform("sandbox.platform", document.sandbox.platform.as_deref())?,
+            targets,
+        };
+        if let Some(name) = &config.default_target {
+            config.check_target("default_target", name)?;
+        }
+        Ok(config)
+    }
+
+    fn check_target(&self, key: &str, name: &str) -> Result<(), ConfigError> {
+        if name == SANDBOX_TARGET || self.targets.contains_key(name) {
+            Ok(())
+        } else {
+            Err(value_error(key, format!("there is no target {name:?}")))
+        }
+    }
+}
+
+fn read_target(name: &str, table: TargetTable) -> Result<TargetConfig, ConfigError> {
+    let key = format!("targets.{name}");
+    check_name(&key, name)?;
+    if name == SANDBOX_TARGET {
+        return Err(value_error(
+            key,
+            "this name belongs to the built-in sandbox; choose another",
+        ));
+    }
+    let url = match (table.url, table.url_env) {
+        (Some(url), None) if ConnectionSpec::url_has_password(&url) => {
+            let reason = "holds a password; keep it out of the file: use url_env, PGPASSWORD or \
+                          ~/.pgpass";
+            return Err(value_error(format!("{key}.url"), reason));
+        }
+        (Some(url), None) => UrlSource::Text(url),
+        (None, Some(variable)) => UrlSource::Variable(variable),
+        _ => return Err(value_error(key, "needs either url or url_env")),
+    };
+    let platform = platform(&format!("{key}.platform"), table.platform.as_deref())?;
+    Ok(TargetConfig { url, platform })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("annals.toml")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_stand_where_nothing_is_said() {
+        let config = parse("workspace = \"demo\"").unwrap();
+        assert_eq!(config.lock_timeout_ms, 2_000);
+        assert_eq!(config.wait_for_lock_ms, 60_000);
+        assert!(config.require_rollback);
+        assert_eq!(config.folders.migrations, Path::new("migrations"));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_by_name() {
+        let cases = [
+            ("workspace = \"Demo\"", "workspace"),
+            ("workspace = \"d\"\ncolour = 1", "colour"),
+            (
+                "workspace = \"d\"\n[timeouts]\nlock = \"2\"",
+                "timeouts.lock",
+            ),
+            (
+                "workspace = \"d\"\n[targets.p]\nplatform = \"plain\"",
+                "targets.p",
+            ),
+            (
+                "workspace = \"d\"\n[targets.p]\nurl = \"a\"\nurl_env = \"b\"",
+                "targets.p",
+            ),
+            (
+                "workspace = \"d\"\n[targets.sandbox]\nurl = \"a\"",
+                "built-in sandbox",
+            ),
+            (
+                "workspace = \"d\"\ndefault_target = \"p\"",
+                "default_target",
+            ),
+            (
+                "workspace = \"d\"\n[targets.p]\nurl = \"a\"\nplatform = \"oracle\"",
+                "platform",
+            ),
+        ];
+        for (text, expected) in cases {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_the_file_is_refused_and_not_repeated() {
+        let error =
+            parse("workspace = \"d\"\n[targets.p]\nurl = \"postgres://u:s3cret@h/d\"").unwrap_err();
+        assert!(
+            error.contains("password") && !error.contains("s3cret"),
+            "{error}"
+        );
+    }
+}

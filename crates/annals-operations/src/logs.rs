@@ -1,0 +1,91 @@
+//! Logs as reading commands see them: no lock, nothing written.
+
+use std::path::PathBuf;
+
+use annals_event_store::{Layout, read_files};
+use annals_events::{Recorded, Scan};
+use annals_integrity::{LogVerification, verify_log};
+use annals_keys::{Checkpoint, VerifierKey, load_verifier};
+
+use crate::environment::Environment;
+use crate::error::{Failure, LogFailure};
+use crate::targets::Target;
+use crate::workspace::Workspace;
+
+/// Which log to read.
+#[derive(Debug, Clone)]
+pub enum LogSource {
+    /// The log of a target of the workspace; the default target if none is named.
+    Target(Option<String>),
+    /// The log in a folder, on a machine that may have nothing else.
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// The public key it is verified with.
+        key: Option<PathBuf>,
+    },
+}
+
+/// A log, read and scanned.
+pub(crate) struct ReadLog {
+    pub(crate) layout: Layout,
+    pub(crate) scan: Scan,
+    pub(crate) checkpoint: Option<Vec<u8>>,
+    pub(crate) verifier: Option<VerifierKey>,
+    pub(crate) bytes: u64,
+}
+
+impl ReadLog {
+    pub(crate) fn open(layout: Layout, verifier: Option<VerifierKey>) -> Result<Self, LogFailure> {
+        let files = read_files(&layout)?;
+        let signed = files.checkpoint.as_ref().zip(verifier.as_ref());
+        let size = signed
+            .and_then(|(note, key)| Checkpoint::open(note, key).ok())
+            .map(|c| c.size);
+        let scan = files.scan(size.as_slice());
+        let bytes = files.bytes();
+        Ok(Self {
+            layout,
+            scan,
+            checkpoint: files.checkpoint,
+            verifier,
+            bytes,
+        })
+    }
+
+    pub(crate) fn from_source(
+        environment: &Environment,
+        source: &LogSource,
+    ) -> Result<Self, Failure> {
+        let (layout, verifier) = match source {
+            LogSource::Target(name) => {
+                let workspace = Workspace::find(&environment.folder)?;
+                let target = Target::resolve(environment, &workspace, name.as_deref())?;
+                (target.layout.clone(), target.verifier()?)
+            }
+            LogSource::Folder { folder, key } => {
+                let verifier = key.as_deref().map(load_verifier).transpose();
+                (Layout::new(folder), verifier.map_err(LogFailure::from)?)
+            }
+        };
+        Ok(Self::open(layout, verifier)?)
+    }
+
+    /// The events, provided none of them is damaged.
+    pub(crate) fn events(&self) -> Result<&[Recorded], LogFailure> {
+        match &self.scan.damage {
+            None => Ok(&self.scan.events),
+            Some(damage) => Err(LogFailure::Damaged {
+                folder: self.layout.root().to_owned(),
+                reason: damage.to_string(),
+            }),
+        }
+    }
+
+    /// The verification against the public key.
+    pub(crate) fn verify(&self) -> Result<LogVerification, LogFailure> {
+        let key = self.verifier.as_ref();
+        let key = key.ok_or_else(|| LogFailure::NoPublicKey("log.pub".into()))?;
+        Ok(verify_log(&self.scan, self.checkpoint.as_deref(), key))
+    }
+}

@@ -1,0 +1,361 @@
+//! `plan`, `migrate` and `rollback`: decide, then do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use annals_event_store::EventStore;
+use annals_events::{Digest, Event, PlanMade, RunId, Version};
+use annals_executor::{Interrupt, Progress, RunContext, RunReport, execute};
+use annals_integrity::{LedgerMismatch, compare_ledger};
+use annals_keys::Checkpoint;
+use annals_lint::{LintFinding, lint};
+use annals_migrations::{MigrationSet, Plan, Precondition, Timeouts};
+use annals_planner::{Goal, Inputs, Planned};
+use annals_projections::{History, RecoveryState, replay};
+
+use crate::environment::Environment;
+use crate::error::{Failure, LogFailure};
+use crate::logs::ReadLog;
+use crate::open::{self, Opened, Recovered};
+use crate::targets::Target;
+use crate::workspace::Workspace;
+
+/// How far to migrate.
+#[derive(Debug, Clone, Default)]
+pub struct UpGoal {
+    /// Up to and including this version; everything if none.
+    pub to: Option<Version>,
+    /// Versions that may be applied although later ones are.
+    pub out_of_order: Vec<Version>,
+}
+
+/// How far to roll back.
+#[derive(Debug, Clone)]
+pub enum RolledGoal {
+    /// Until this version is the last one applied; `0` for everything.
+    To(Version),
+    /// The last so many.
+    Last(u64),
+}
+
+/// On which target.
+#[derive(Debug, Clone, Default)]
+pub struct ChangeOptions {
+    /// Its name; the default one if none.
+    pub target: Option<String>,
+}
+
+/// A plan that was made and not carried out.
+#[derive(Debug, Clone)]
+pub struct PlanPreview {
+    /// The target.
+    pub target: String,
+    /// The plan.
+    pub plan: Plan,
+    /// Its hash.
+    pub hash: Digest,
+    /// Things that are allowed but should be known.
+    pub notes: Vec<String>,
+    /// What the safety rules say of its statements.
+    pub lints: Vec<LintFinding>,
+}
+
+/// What a change came to.
+#[derive(Debug)]
+pub struct ChangeOutcome {
+    /// The target.
+    pub target: String,
+    /// Runs that were killed earlier and have been settled now.
+    pub recovered: Vec<Recovered>,
+    /// The plan that was carried out.
+    pub plan: Plan,
+    /// Things that are allowed but should be known.
+    pub notes: Vec<String>,
+    /// The run; none if there was nothing to do.
+    pub run: Option<(RunId, RunReport)>,
+    /// The signed head.
+    pub checkpoint: Option<Checkpoint>,
+    /// Events in the log.
+    pub log_size: u64,
+}
+
+impl From<UpGoal> for Goal {
+    fn from(goal: UpGoal) -> Self {
+        Self::Up {
+            to: goal.to,
+            out_of_order: goal.out_of_order,
+        }
+    }
+}
+
+impl From<RolledGoal> for Goal {
+    fn from(goal: RolledGoal) -> Self {
+        match goal {
+            RolledGoal::To(version) => Self::DownTo(version),
+            RolledGoal::Last(count) => Self::DownLast(count),
+        }
+    }
+}
+
+/// Plans without touching anything: what [`migrate`] or [`rollback`] would do now.
+///
+/// # Errors
+///
+/// As those would fail.
+pub async fn plan(
+    environment: &Environment,
+    goal: impl Into<Goal>,
+    options: &ChangeOptions,
+) -> Result<PlanPreview, Failure> {
+    let workspace = Workspace::find(&environment.folder)?;
+    let set = workspace.load()?;
+    let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
+    let log = match target.layout.segments().exists() {
+        true => Some(ReadLog::open(target.layout.clone(), target.verifier()?)?),
+        false => None,
+    };
+    let events = log
+        .as_ref()
+        .map(ReadLog::events)
+        .transpose()?
+        .unwrap_or_default();
+    let (history, recovery): (History, RecoveryState) = (replay(events), replay(events));
+    let mut reached = open::reach(environment, &workspace, &target, "annals/plan").await?;
+    let ledger = open::read_ledger(&mut reached.session, &workspace).await?;
+    open::check_log_is_here(&target, &ledger)?;
+    let identity = reached.session.facts().identity.clone();
+    reached.session.close().await;
+    open::check_identity(&target, &identity, recovery.target.as_ref())?;
+    let precondition = Precondition {
+        log_size: events.len() as u64,
+        log_head: events
+            .last()
+            .map_or(annals_events::LeafHash::ZERO, |event| event.leaf),
+        system_identifier: identity.system_identifier,
+        database: identity.database,
+    };
+    let planned = decide(
+        &goal.into(),
+        &workspace,
+        &target,
+        &Known {
+            set: &set,
+            history: &history,
+            recovery: &recovery,
+            mismatches: &compare_ledger(&ledger, &history, events),
+            precondition: &precondition,
+        },
+    )?;
+    let Planned { plan, notes } = planned;
+    let lints = lint(&plan);
+    Ok(PlanPreview {
+        target: target.name,
+        hash: plan.hash(),
+        plan,
+        notes,
+        lints,
+    })
+}
+
+struct Known<'a> {
+    set: &'a MigrationSet,
+    history: &'a History,
+    recovery: &'a RecoveryState,
+    mismatches: &'a [LedgerMismatch],
+    precondition: &'a Precondition,
+}
+
+fn decide(
+    goal: &Goal,
+    workspace: &Workspace,
+    target: &Target,
+    known: &Known<'_>,
+) -> Result<Planned, Failure> {
+    let config = workspace.config();
+    let inputs = Inputs {
+        set: known.set,
+        history: known.history,
+        recovery: known.recovery,
+        ledger: known.mismatches,
+        workspace: &config.workspace,
+        target: &target.name,
+        precondition: known.precondition,
+        timeouts: Timeouts {
+            lock_ms: config.lock_timeout_ms,
+            statement_ms: config.statement_timeout_ms,
+        },
+    };
+    Ok(annals_planner::plan(goal, &inputs)?)
+}
+
+/// Applies what is pending.
+///
+/// # Errors
+///
+/// When nothing was begun: see [`Failure`]. How a run that was begun ended is in the outcome.
+pub async fn migrate<P: Progress>(
+    environment: &Environment,
+    goal: UpGoal,
+    options: &ChangeOptions,
+    progress: &mut P,
+    interrupt: &mut Interrupt,
+) -> Result<ChangeOutcome, Failure> {
+    change(environment, &goal.into(), options, progress, interrupt).await
+}
+
+/// Rolls back.
+///
+/// # Errors
+///
+/// As [`migrate`].
+pub async fn rollback<P: Progress>(
+    environment: &Environment,
+    goal: RolledGoal,
+    options: &ChangeOptions,
+    progress: &mut P,
+    interrupt: &mut Interrupt,
+) -> Result<ChangeOutcome, Failure> {
+    change(environment, &goal.into(), options, progress, interrupt).await
+}
+
+async fn change<P: Progress>(
+    environment: &Environment,
+    goal: &Goal,
+    options: &ChangeOptions,
+    progress: &mut P,
+    interrupt: &mut Interrupt,
+) -> Result<ChangeOutcome, Failure> {
+    let workspace = Workspace::find(&environment.folder)?;
+    // Before anything is created for a workspace whose files are not in order.
+    workspace.load()?;
+    let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
+    let run = environment.ids.run();
+    let application = format!("annals/{run}");
+    let mut opened = open::open(environment, &workspace, &target, &application, interrupt).await?;
+    // Only now, with the lock held, is what is read what will be acted on.
+    let set = workspace.load()?;
+    let head = opened.recorder.log.head();
+    let identity = opened.session.facts().identity.clone();
+    let precondition = Precondition {
+        log_size: head.size,
+        log_head: head.leaf,
+        system_identifier: identity.system_identifier,
+        database: identity.database,
+    };
+    let known = Known {
+        set: &set,
+        history: &opened.history,
+        recovery: &opened.recovery,
+        mismatches: &opened.mismatches,
+        precondition: &precondition,
+    };
+    let planned = match decide(goal, &workspace, &target, &known) {
+        Ok(planned) => planned,
+        Err(refused) => {
+            opened.publish()?;
+            opened.close().await;
+            return Err(refused);
+        }
+    };
+    let report = match planned.plan.steps.is_empty() {
+        true => None,
+        false => Some((
+            run,
+            carry_out(
+                &mut opened,
+                &workspace,
+                &target,
+                &planned.plan,
+                run,
+                progress,
+                interrupt,
+            )
+            .await?,
+        )),
+    };
+    let recorded = report
+        .as_ref()
+        .is_none_or(|(_, report)| is_recorded(report));
+    if let Some((run, report)) = &report
+        && recorded
+        && report.session_alive
+        && (report.done > 0 || opened.recovery.schema.is_none())
+    {
+        opened.record_schema(Some(*run)).await?;
+    }
+    let checkpoint = if recorded { opened.publish()? } else { None };
+    let log_size = opened.recorder.log.head().size;
+    let recovered = std::mem::take(&mut opened.recovered);
+    opened.close().await;
+    let Planned { plan, notes } = planned;
+    Ok(ChangeOutcome {
+        target: target.name,
+        recovered,
+        plan,
+        notes,
+        run: report,
+        checkpoint,
+        log_size,
+    })
+}
+
+/// Whether the log holds everything that happened, so that its head may be signed.
+fn is_recorded(report: &RunReport) -> bool {
+    !matches!(
+        report.end,
+        annals_executor::RunEnd::NotRecorded { .. } | annals_executor::RunEnd::InDoubt { .. }
+    )
+}
+
+#[allow(
+    clippy::too_many_arguments,
+    reason = "one call, and every argument is a part of a run"
+)]
+async fn carry_out<P: Progress>(
+    opened: &mut Opened<'_>,
+    workspace: &Workspace,
+    target: &Target,
+    plan: &Plan,
+    run: RunId,
+    progress: &mut P,
+    interrupt: &mut Interrupt,
+) -> Result<RunReport, Failure> {
+    let blob = opened
+        .recorder
+        .log
+        .put_blob(plan.to_canonical_json().as_bytes())
+        .map_err(LogFailure::from)?;
+    let made = PlanMade {
+        direction: plan.direction,
+        plan: blob,
+        steps: plan.steps.len() as u64,
+    };
+    let begun: BTreeMap<Version, BTreeSet<u64>> = opened
+        .recovery
+        .partial
+        .iter()
+        .map(|(version, step)| (version.clone(), step.progress.keys().copied().collect()))
+        .collect();
+    let actor = opened.recorder.envelopes.actor().name.clone();
+    let context = RunContext {
+        run,
+        workspace: &workspace.config().workspace,
+        origin: target.origin.as_str(),
+        actor: &actor,
+        lock: opened.lock,
+        spec: &opened.spec,
+        settings: target.settings(workspace),
+        preamble: vec![Event::from(made)],
+        begun,
+    };
+    let report = execute(
+        &mut opened.session,
+        plan,
+        &context,
+        &mut opened.recorder,
+        progress,
+        interrupt,
+    )
+    .await;
+    opened.fold();
+    Ok(report)
+}

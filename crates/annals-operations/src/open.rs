@@ -1,0 +1,414 @@
+//! Opens a target for work: lock, ledger, log, and whatever an interrupted run has left.
+
+use std::time::{Duration, Instant};
+
+use annals_event_store::{EventStore, FileLog, OpenError, OpenOptions};
+use annals_events::{
+    Event, FORMAT_VERSION, LogCreated, ReconciledAs, Recorded, RunFinished, RunId, RunOutcome,
+    SchemaRecorded, TargetIdentity, TargetRegistered, Timestamp,
+};
+use annals_executor::{Interrupt, reconcile};
+use annals_integrity::{LedgerMismatch, compare_ledger};
+use annals_keys::{Checkpoint, SecretKey};
+use annals_postgres::{ConnectionSpec, Fault, LockHolder, LockKey, Session, read_schema};
+use annals_projections::{History, LedgerRow, RecoveryState, replay};
+use annals_schema::Snapshot;
+
+use crate::environment::Environment;
+use crate::error::{Failure, LogFailure, TargetFailure};
+use crate::recorder::{Envelopes, LogRecorder};
+use crate::targets::Target;
+use crate::workspace::Workspace;
+
+/// What became of a run that was killed.
+#[derive(Debug, Clone)]
+pub struct Recovered {
+    /// The run.
+    pub run: RunId,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// Who ran it.
+    pub by: String,
+    /// The step that was in doubt, `<version>_<name>`, and what the evidence says of it.
+    pub step: Option<(String, ReconciledAs)>,
+}
+
+/// A session on a target, its facts checked.
+pub(crate) struct Reached {
+    pub(crate) session: Session,
+    pub(crate) spec: ConnectionSpec,
+}
+
+/// A target opened for work: its lock held, its log open, nothing in doubt.
+pub(crate) struct Opened<'a> {
+    pub(crate) session: Session,
+    pub(crate) spec: ConnectionSpec,
+    pub(crate) recorder: LogRecorder<'a>,
+    pub(crate) lock: LockKey,
+    pub(crate) history: History,
+    pub(crate) recovery: RecoveryState,
+    pub(crate) ledger: Vec<LedgerRow>,
+    pub(crate) mismatches: Vec<LedgerMismatch>,
+    pub(crate) recovered: Vec<Recovered>,
+    platform: annals_postgres::Platform,
+    secret: SecretKey,
+}
+
+pub(crate) fn fault(target: &Target) -> impl Fn(Fault) -> Failure + '_ {
+    |fault| {
+        TargetFailure::Fault {
+            target: target.name.clone(),
+            fault,
+        }
+        .into()
+    }
+}
+
+/// Opens a session on the target.
+pub(crate) async fn reach(
+    environment: &Environment,
+    workspace: &Workspace,
+    target: &Target,
+    application: &str,
+) -> Result<Reached, Failure> {
+    let spec = target.spec(environment, workspace).await?;
+    let session = spec
+        .connect(application, &target.settings(workspace))
+        .await?;
+    Ok(Reached { session, spec })
+}
+
+fn check_writable(reached: &Reached, target: &Target) -> Result<(), Failure> {
+    let facts = reached.session.facts();
+    let why = match (facts.in_recovery, facts.read_only) {
+        (true, _) => "a standby",
+        (false, true) => "read-only",
+        (false, false) => return Ok(()),
+    };
+    let (target, address) = (target.name.clone(), reached.spec.address());
+    Err(TargetFailure::ReadOnly {
+        target,
+        address,
+        why,
+    }
+    .into())
+}
+
+/// The log speaks of one database; another one under the same URL is not it.
+pub(crate) fn check_identity(
+    target: &Target,
+    found: &TargetIdentity,
+    expected: Option<&TargetIdentity>,
+) -> Result<(), Failure> {
+    let Some(expected) = expected else {
+        return Ok(());
+    };
+    let same = found.system_identifier == expected.system_identifier
+        && found.database == expected.database;
+    if same {
+        return Ok(());
+    }
+    let show = |identity: &TargetIdentity| {
+        format!(
+            "database {:?} of system {}",
+            identity.database, identity.system_identifier
+        )
+    };
+    let (found, expected) = (show(found), show(expected));
+    Err(TargetFailure::OtherDatabase {
+        target: target.name.clone(),
+        found,
+        expected,
+    }
+    .into())
+}
+
+pub(crate) fn describe_holder(holder: Option<&LockHolder>) -> String {
+    match holder {
+        None => "another session".to_owned(),
+        Some(holder) => format!(
+            "{} (backend {}, role {}, for {} s)",
+            holder.application, holder.pid, holder.user, holder.age_s
+        ),
+    }
+}
+
+/// Polls with a pause of 50 to 150 ms until `deadline`.
+async fn pause(
+    environment: &Environment,
+    interrupt: &mut Interrupt,
+    deadline: Instant,
+) -> Result<bool, Failure> {
+    if Instant::now() >= deadline {
+        return Ok(false);
+    }
+    let jitter = environment.ids.next().as_u128() % 100;
+    let jitter = u64::try_from(jitter).unwrap_or_default();
+    tokio::select! {
+        () = tokio::time::sleep(Duration::from_millis(50 + jitter)) => Ok(true),
+        () = interrupt.wait() => Err(Failure::Interrupted),
+    }
+}
+
+async fn take_lock(
+    environment: &Environment,
+    target: &Target,
+    session: &mut Session,
+    lock: LockKey,
+    deadline: Instant,
+    interrupt: &mut Interrupt,
+) -> Result<(), Failure> {
+    loop {
+        if session.try_lock(lock).await.map_err(fault(target))? {
+            return Ok(());
+        }
+        if !pause(environment, interrupt, deadline).await? {
+            let holder = session.lock_holder(lock).await.map_err(fault(target))?;
+            let what = format!("the target {:?}", target.name);
+            return Err(Failure::Locked {
+                what,
+                holder: describe_holder(holder.as_ref()),
+            });
+        }
+    }
+}
+
+/// Opens a target for work. Another run is waited for as long as the configuration says.
+pub(crate) async fn open<'a>(
+    environment: &'a Environment,
+    workspace: &Workspace,
+    target: &Target,
+    application: &str,
+    interrupt: &mut Interrupt,
+) -> Result<Opened<'a>, Failure> {
+    let wait = Duration::from_millis(workspace.config().wait_for_lock_ms);
+    let deadline = Instant::now() + wait;
+    let (secret, verifier) = target.keys()?;
+    let mut reached = reach(environment, workspace, target, application).await?;
+    check_writable(&reached, target)?;
+    let lock = LockKey::of(&workspace.config().workspace);
+    let session = &mut reached.session;
+    take_lock(environment, target, session, lock, deadline, interrupt).await?;
+    let ledger = read_ledger(session, workspace).await?;
+    let identity = session.facts().identity.clone();
+    let envelopes = Envelopes::new(environment, Some(identity.clone()));
+    let log = loop {
+        let opened = open_log(workspace, target, session, &envelopes, &verifier, &ledger);
+        match opened {
+            Err(Failure::Locked { what, holder }) => {
+                if !pause(environment, interrupt, deadline).await? {
+                    return Err(Failure::Locked { what, holder });
+                }
+            }
+            opened => break opened?,
+        }
+    };
+    session.install_ledger().await?;
+    let Reached { session, spec } = reached;
+    let mut opened = Opened {
+        session,
+        spec,
+        recorder: LogRecorder { log, envelopes },
+        lock,
+        history: History::default(),
+        recovery: RecoveryState::default(),
+        ledger,
+        mismatches: Vec::new(),
+        recovered: Vec::new(),
+        platform: target.platform,
+        secret,
+    };
+    opened.fold();
+    check_identity(target, &identity, opened.recovery.target.as_ref())?;
+    opened.settle(workspace).await?;
+    Ok(opened)
+}
+
+pub(crate) async fn read_ledger(
+    session: &mut Session,
+    workspace: &Workspace,
+) -> Result<Vec<LedgerRow>, Failure> {
+    if !session.has_ledger().await? {
+        return Ok(Vec::new());
+    }
+    Ok(session.read_ledger(&workspace.config().workspace).await?)
+}
+
+/// A target that was migrated with a log that is not here gets no second one.
+pub(crate) fn check_log_is_here(target: &Target, ledger: &[LedgerRow]) -> Result<(), Failure> {
+    match ledger.last() {
+        Some(row) if !target.layout.segments().exists() => Err(TargetFailure::LogElsewhere {
+            target: target.name.clone(),
+            origin: row.log_origin.clone(),
+            rows: ledger.len(),
+            folder: target.layout.root().to_owned(),
+        }
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+fn open_log(
+    workspace: &Workspace,
+    target: &Target,
+    session: &Session,
+    envelopes: &Envelopes<'_>,
+    verifier: &annals_keys::VerifierKey,
+    ledger: &[LedgerRow],
+) -> Result<FileLog, Failure> {
+    check_log_is_here(target, ledger)?;
+    let repair = |fact| envelopes.draft(Event::TailRepaired(fact));
+    let options = OpenOptions {
+        verifier,
+        now: envelopes.now(),
+        holder: envelopes.holder(),
+        repair: &repair,
+    };
+    if target.layout.segments().exists() {
+        return Ok(FileLog::open(target.layout.clone(), &options)?);
+    }
+    let created = LogCreated {
+        checkpoint_key: verifier.to_string(),
+        format: FORMAT_VERSION,
+        target: target.name.clone(),
+        workspace: workspace.config().workspace.clone(),
+    };
+    let first = envelopes.draft(created.into());
+    let created = FileLog::create(target.layout.clone(), &target.origin, &first, &options);
+    tracing::info!(log = %target.origin, version = session.facts().version_num, "began a log");
+    match created {
+        // Somebody was faster: theirs is opened instead.
+        Err(OpenError::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {
+            Ok(FileLog::open(target.layout.clone(), &options)?)
+        }
+        created => Ok(created?),
+    }
+}
+
+impl Opened<'_> {
+    pub(crate) fn events(&self) -> &[Recorded] {
+        self.recorder.log.events()
+    }
+
+    /// Folds the log anew and compares it with the ledger.
+    pub(crate) fn fold(&mut self) {
+        self.history = replay(self.recorder.log.events());
+        self.recovery = replay(self.recorder.log.events());
+        self.mismatches = compare_ledger(&self.ledger, &self.history, self.recorder.log.events());
+    }
+
+    async fn record(&mut self, events: Vec<Event>) -> Result<(), Failure> {
+        self.recorder
+            .append(events)
+            .await
+            .map_err(LogFailure::from)?;
+        Ok(())
+    }
+
+    /// Registers the target in a fresh log, settles what an interrupted run left, and takes the
+    /// picture of the schema that run did not take.
+    async fn settle(&mut self, workspace: &Workspace) -> Result<(), Failure> {
+        if self.recorder.log.head().size == 1 {
+            let registered = TargetRegistered {
+                platform: self.platform.as_str().to_owned(),
+                server_version: self.session.facts().short_version().to_owned(),
+            };
+            self.record(vec![registered.into()]).await?;
+        }
+        if let Some(run) = self.recovery.open_run.clone() {
+            let (mut events, mut steps_done) = (Vec::new(), run.steps_done);
+            let mut settled = None;
+            if let Some(step) = &self.recovery.open_step {
+                let name = &workspace.config().workspace;
+                let identity = self.recovery.target.as_ref();
+                let (found, evidence) = reconcile(&mut self.session, name, step, identity)
+                    .await
+                    .map_err(TargetFailure::from)?;
+                steps_done += u64::from(found == ReconciledAs::TookEffect);
+                settled = Some((format!("{}_{}", step.version, step.name), found));
+                let event = annals_events::StepReconciled {
+                    evidence,
+                    found,
+                    run: step.key.run,
+                    step: step.key.step,
+                };
+                events.push(event.into());
+            }
+            let reason = Some("its process ended; settled by the next command".to_owned());
+            let outcome = RunOutcome::Interrupted;
+            events.push(
+                RunFinished {
+                    outcome,
+                    reason,
+                    run: run.run,
+                    steps_done,
+                }
+                .into(),
+            );
+            self.record(events).await?;
+            self.recovered.push(Recovered {
+                run: run.run,
+                started_at: run.at,
+                by: run.by,
+                step: settled,
+            });
+            self.fold();
+        }
+        let unpictured = self.recovery.schema.is_none() && !self.history.changes().is_empty();
+        if unpictured && self.mismatches.is_empty() {
+            self.record_schema(None).await?;
+        }
+        if !self.recovered.is_empty() {
+            self.publish()?;
+        }
+        Ok(())
+    }
+
+    /// The schema as it is.
+    pub(crate) async fn live_schema(&mut self) -> Result<Snapshot, Fault> {
+        read_schema(&mut self.session, self.platform).await
+    }
+
+    /// Stores the schema as it is and records it.
+    pub(crate) async fn record_schema(&mut self, run: Option<RunId>) -> Result<(), Failure> {
+        let snapshot = match self.live_schema().await {
+            Ok(snapshot) => snapshot,
+            Err(fault) => {
+                // Whoever comes next takes it: the read model knows that it is missing.
+                tracing::warn!(%fault, "the schema could not be read after the run");
+                return Ok(());
+            }
+        };
+        let stored = snapshot.to_canonical_json();
+        let blob = self
+            .recorder
+            .log
+            .put_blob(stored.as_bytes())
+            .map_err(LogFailure::from)?;
+        let event = SchemaRecorded {
+            objects: snapshot.len() as u64,
+            run,
+            server_major: self.session.facts().major(),
+            snapshot: blob,
+        };
+        self.record(vec![event.into()]).await?;
+        self.fold();
+        Ok(())
+    }
+
+    /// Signs the head, unless the published checkpoint vouches for it already.
+    pub(crate) fn publish(&mut self) -> Result<Option<Checkpoint>, Failure> {
+        if self.recorder.log.signed() == self.recorder.log.head().size {
+            return Ok(None);
+        }
+        let published = self.recorder.log.publish_checkpoint(&self.secret);
+        Ok(Some(published.map_err(LogFailure::Publish)?))
+    }
+
+    /// Gives the lock back and says goodbye.
+    pub(crate) async fn close(mut self) {
+        // The lock ends with the session in any case.
+        let _ = self.session.unlock(self.lock).await;
+        self.session.close().await;
+    }
+}

@@ -1,0 +1,86 @@
+//! Gives events their envelope and appends them to a log.
+
+use annals_event_store::{AppendError, EventStore, FileLog};
+use annals_events::{Actor, Draft, Event, Recorded, TargetIdentity, Timestamp};
+use annals_executor::{Intent, Recorder, RecorderError};
+
+use crate::environment::Environment;
+
+/// The incarnation of a database that was never restored.
+pub(crate) const FIRST_INCARNATION: u64 = 0;
+
+/// Who acts, when, on what: the part of an envelope a command fills in.
+pub(crate) struct Envelopes<'a> {
+    environment: &'a Environment,
+    target: Option<TargetIdentity>,
+}
+
+impl<'a> Envelopes<'a> {
+    pub(crate) fn new(environment: &'a Environment, target: Option<TargetIdentity>) -> Self {
+        Self {
+            environment,
+            target,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.environment.clock.now()
+    }
+
+    pub(crate) fn actor(&self) -> &Actor {
+        &self.environment.actor
+    }
+
+    pub(crate) fn holder(&self) -> &str {
+        &self.environment.holder
+    }
+
+    pub(crate) fn draft(&self, event: Event) -> Draft {
+        Draft {
+            event,
+            id: self.environment.ids.event(),
+            occurred_at: self.now(),
+            actor: self.actor().clone(),
+            target: self.target.clone(),
+            incarnation: FIRST_INCARNATION,
+        }
+    }
+}
+
+/// Appends events to an open log.
+pub(crate) struct LogRecorder<'a> {
+    pub(crate) log: FileLog,
+    pub(crate) envelopes: Envelopes<'a>,
+}
+
+impl LogRecorder<'_> {
+    pub(crate) async fn append(
+        &mut self,
+        events: Vec<Event>,
+    ) -> Result<Vec<Recorded>, AppendError> {
+        let drafts: Vec<Draft> = events
+            .into_iter()
+            .map(|event| self.envelopes.draft(event))
+            .collect();
+        let (head, now) = (self.log.head(), self.envelopes.now());
+        self.log.append(head, &drafts, now).await
+    }
+}
+
+impl Recorder for LogRecorder<'_> {
+    async fn record(&mut self, events: Vec<Event>) -> Result<Vec<Intent>, RecorderError> {
+        let recorded = self.append(events).await.map_err(|error| {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+            RecorderError {
+                message: format!("{error}{}", cause.unwrap_or_default()),
+            }
+        })?;
+        Ok(recorded
+            .iter()
+            .map(|event| Intent {
+                seq: event.seq,
+                hash: event.leaf,
+            })
+            .collect())
+    }
+}

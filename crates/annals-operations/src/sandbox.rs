@@ -1,0 +1,99 @@
+//! The workspace's own PostgreSQL.
+
+use std::path::{Path, PathBuf};
+
+use annals_postgres::sandbox::{
+    Binaries, Lifetime, Sandbox, SandboxError, SandboxOptions, default_folder, find_binaries,
+};
+
+use crate::environment::Environment;
+use crate::error::Failure;
+use crate::workspace::Workspace;
+
+/// What to know of a running sandbox.
+#[derive(Debug, Clone)]
+pub struct SandboxInfo {
+    /// Where it lives.
+    pub folder: PathBuf,
+    /// How other programs reach it.
+    pub url: String,
+    /// The server's process id.
+    pub pid: Option<i32>,
+    /// `plain` or `supabase`.
+    pub platform: &'static str,
+}
+
+pub(crate) fn folder(environment: &Environment, workspace: &Workspace) -> PathBuf {
+    let base = environment
+        .variable("ANNALS_SANDBOX_DIR")
+        .map_or_else(std::env::temp_dir, PathBuf::from);
+    default_folder(&base, workspace.folder())
+}
+
+/// The server's programs.
+pub(crate) fn binaries(environment: &Environment) -> Result<Binaries, SandboxError> {
+    let chosen = environment.variable("ANNALS_PG_BIN").map(Path::new);
+    find_binaries(chosen, &environment.search_path()).ok_or(SandboxError::NotInstalled)
+}
+
+/// The workspace's sandbox, started if need be.
+pub(crate) async fn ensure(
+    environment: &Environment,
+    workspace: &Workspace,
+) -> Result<Sandbox, SandboxError> {
+    let (folder, binaries) = (folder(environment, workspace), binaries(environment)?);
+    let options = SandboxOptions {
+        folder: &folder,
+        binaries: &binaries,
+        platform: workspace.config().sandbox_platform,
+        lifetime: Lifetime::UntilStopped,
+        tcp_port: None,
+        settings: &[],
+    };
+    match Sandbox::find(&options)? {
+        Some(sandbox) => Ok(sandbox),
+        None => Sandbox::start(&options).await,
+    }
+}
+
+fn info(workspace: &Workspace, sandbox: &Sandbox) -> SandboxInfo {
+    SandboxInfo {
+        folder: sandbox.folder().to_owned(),
+        url: sandbox.url(),
+        pid: sandbox.server_pid(),
+        platform: workspace.config().sandbox_platform.as_str(),
+    }
+}
+
+/// Starts the workspace's sandbox, or finds it running.
+///
+/// # Errors
+///
+/// When no server is installed or it does not start.
+pub async fn sandbox_start(
+    environment: &Environment,
+    workspace: &Workspace,
+) -> Result<SandboxInfo, Failure> {
+    Ok(info(workspace, &ensure(environment, workspace).await?))
+}
+
+/// Stops it and removes everything in it, its event log too. Says whether there was one.
+///
+/// # Errors
+///
+/// When its folder cannot be removed.
+pub fn sandbox_stop(environment: &Environment, workspace: &Workspace) -> Result<bool, Failure> {
+    Ok(Sandbox::stop(&folder(environment, workspace))?)
+}
+
+/// Where it is, starting it if need be.
+///
+/// # Errors
+///
+/// As [`sandbox_start`].
+pub async fn sandbox_url(
+    environment: &Environment,
+    workspace: &Workspace,
+) -> Result<SandboxInfo, Failure> {
+    sandbox_start(environment, workspace).await
+}

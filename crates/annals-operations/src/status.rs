@@ -1,0 +1,182 @@
+//! `status`: files, log and ledger side by side.
+
+use annals_events::{Direction, Timestamp};
+use annals_executor::Interrupt;
+use annals_integrity::{FileState, Finding, LedgerMismatch, compare_files, compare_ledger};
+use annals_migrations::MigrationSet;
+use annals_postgres::LockKey;
+use annals_projections::{History, RecoveryState, RunSummary, replay};
+
+use crate::environment::Environment;
+use crate::error::Failure;
+use crate::logs::ReadLog;
+use crate::open::{self, Recovered, describe_holder};
+use crate::targets::Target;
+use crate::workspace::Workspace;
+
+/// How a migration stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Condition {
+    /// Applied; the file is the one that ran.
+    Applied,
+    /// Applied; the file differs in formatting only.
+    Reformatted,
+    /// Applied; the file now says something else.
+    Changed,
+    /// Applied; the file is gone.
+    Missing,
+    /// Not applied.
+    Pending,
+    /// Not applied, although a later one is.
+    OutOfOrder,
+    /// Outside a transaction: some of its statements took effect.
+    HalfDone,
+    /// Its outcome is not known yet.
+    InDoubt,
+}
+
+/// One migration.
+#[derive(Debug, Clone)]
+pub struct StatusRow {
+    /// `<version>`.
+    pub version: String,
+    /// Its name.
+    pub name: String,
+    /// How it stands.
+    pub condition: Condition,
+    /// When it was applied.
+    pub applied_at: Option<Timestamp>,
+    /// Who applied it.
+    pub applied_by: Option<String>,
+}
+
+/// What `status` shows.
+#[derive(Debug)]
+pub struct StatusView {
+    /// The target.
+    pub target: String,
+    /// Where it is.
+    pub address: String,
+    /// The database.
+    pub database: String,
+    /// The server's version.
+    pub server_version: String,
+    /// Events in the log.
+    pub log_size: u64,
+    /// Every migration, in order.
+    pub rows: Vec<StatusRow>,
+    /// How ledger and log disagree.
+    pub mismatches: Vec<Finding>,
+    /// Runs that were killed earlier and have been settled now.
+    pub recovered: Vec<Recovered>,
+    /// Who is running something on the target right now.
+    pub running: Option<String>,
+    /// The last run that ended.
+    pub last_run: Option<RunSummary>,
+}
+
+/// Compares files, log and ledger. Settles an interrupted run if nobody is at it any more.
+///
+/// # Errors
+///
+/// When the files are not in order, the log is damaged, or the target cannot be reached.
+pub async fn status(
+    environment: &Environment,
+    target: Option<&str>,
+    interrupt: &mut Interrupt,
+) -> Result<StatusView, Failure> {
+    let workspace = Workspace::find(&environment.folder)?;
+    let set = workspace.load()?;
+    let target = Target::resolve(environment, &workspace, target)?;
+    let log = match target.layout.segments().exists() {
+        true => Some(ReadLog::open(target.layout.clone(), target.verifier()?)?),
+        false => None,
+    };
+    let mut recovered = Vec::new();
+    let mut events = log
+        .as_ref()
+        .map(ReadLog::events)
+        .transpose()?
+        .unwrap_or_default()
+        .to_vec();
+    let mut recovery: RecoveryState = replay(&events);
+    let mut reached = open::reach(environment, &workspace, &target, "annals/status").await?;
+    let mut running = None;
+    if recovery.open_run.is_some() {
+        let lock = LockKey::of(&workspace.config().workspace);
+        let holder = reached
+            .session
+            .lock_holder(lock)
+            .await
+            .map_err(open::fault(&target))?;
+        running = holder.map(|holder| describe_holder(Some(&holder)));
+        if running.is_none() {
+            let mut opened =
+                open::open(environment, &workspace, &target, "annals/status", interrupt).await?;
+            recovered = std::mem::take(&mut opened.recovered);
+            events = opened.events().to_vec();
+            recovery = replay(&events);
+            opened.close().await;
+        }
+    }
+    let history: History = replay(&events);
+    let ledger = open::read_ledger(&mut reached.session, &workspace).await?;
+    open::check_log_is_here(&target, &ledger)?;
+    let facts = reached.session.facts().clone();
+    reached.session.close().await;
+    open::check_identity(&target, &facts.identity, recovery.target.as_ref())?;
+    let mut mismatches = compare_ledger(&ledger, &history, &events);
+    if running.is_some() {
+        // What a run under way has committed is in the ledger before it is in the log.
+        mismatches.retain(|mismatch| {
+            !matches!(
+                mismatch,
+                LedgerMismatch::NotInLog(_) | LedgerMismatch::OlderLog { .. }
+            )
+        });
+    }
+    Ok(StatusView {
+        address: reached.spec.address(),
+        database: facts.identity.database.clone(),
+        server_version: facts.short_version().to_owned(),
+        log_size: events.len() as u64,
+        rows: rows(&set, &history, &recovery),
+        mismatches: mismatches.iter().map(LedgerMismatch::finding).collect(),
+        recovered,
+        running,
+        last_run: recovery.last_run.clone(),
+        target: target.name,
+    })
+}
+
+fn rows(set: &MigrationSet, history: &History, recovery: &RecoveryState) -> Vec<StatusRow> {
+    let statuses = compare_files(set, history);
+    let rows = statuses.iter().map(|status| {
+        let half = recovery.partial.contains_key(status.version);
+        let doubt = recovery
+            .open_step
+            .as_ref()
+            .is_some_and(|s| s.version == *status.version);
+        let condition = match status.state {
+            _ if doubt => Condition::InDoubt,
+            _ if half => Condition::HalfDone,
+            FileState::Applied => Condition::Applied,
+            FileState::Reformatted => Condition::Reformatted,
+            FileState::Changed => Condition::Changed,
+            FileState::Missing => Condition::Missing,
+            FileState::Pending => Condition::Pending,
+            FileState::OutOfOrder => Condition::OutOfOrder,
+        };
+        let applied = status
+            .applied
+            .filter(|change| change.direction == Direction::Up);
+        StatusRow {
+            version: status.version.to_string(),
+            name: status.name.to_owned(),
+            condition,
+            applied_at: applied.map(|change| change.at),
+            applied_by: applied.map(|change| change.by.clone()),
+        }
+    });
+    rows.collect()
+}

@@ -1,0 +1,226 @@
+//! A real server of a test's own.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+
+use annals_postgres::sandbox::{
+    Binaries, INSTALL_LINE, Lifetime, Sandbox, SandboxOptions, find_binaries,
+};
+use annals_postgres::{ConnectionSpec, Platform, Session, SessionSettings};
+use sqlx::Row;
+
+/// What server a test needs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ServerOptions {
+    /// Prepared like Supabase.
+    pub supabase: bool,
+    /// Also reachable by TCP on 127.0.0.1, with the password [`Server::PASSWORD`].
+    pub tcp: bool,
+    /// `fsync` and full-page writes as in production.
+    pub durable: bool,
+}
+
+/// A server that lives as long as this value, or as the process if that is killed.
+pub struct Server {
+    sandbox: Sandbox,
+    port: Option<u16>,
+    runtime: tokio::runtime::Runtime,
+    _parent: tempfile::TempDir,
+}
+
+fn binaries() -> Binaries {
+    let chosen = std::env::var_os("ANNALS_PG_BIN").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    find_binaries(chosen.as_deref(), &path)
+        .unwrap_or_else(|| panic!("no PostgreSQL server is installed; install it: {INSTALL_LINE}"))
+}
+
+impl Server {
+    /// The superuser's password on TCP.
+    pub const PASSWORD: &str = "CANARY-7f3a9c";
+
+    /// A plain server on a socket.
+    pub fn start() -> Self {
+        Self::start_with(ServerOptions::default())
+    }
+
+    /// A server as `options` say.
+    pub fn start_with(options: ServerOptions) -> Self {
+        // Below /tmp and open to others' passing through: as root the server is another user.
+        let parent = tempfile::Builder::new()
+            .prefix("annals-test-")
+            .tempdir_in("/tmp");
+        let parent = parent.expect("a temporary folder can be made");
+        open_to_pass(parent.path());
+        let port = options.tcp.then(free_port);
+        let durable = [("fsync", "on"), ("full_page_writes", "on")];
+        let binaries = binaries();
+        let folder = parent.path().join("pg");
+        let wanted = SandboxOptions {
+            folder: &folder,
+            binaries: &binaries,
+            platform: if options.supabase {
+                Platform::Supabase
+            } else {
+                Platform::Plain
+            },
+            lifetime: Lifetime::OfThisProcess,
+            tcp_port: port,
+            settings: if options.durable { &durable } else { &[] },
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let runtime = runtime.expect("a runtime can be built");
+        let sandbox = runtime
+            .block_on(Sandbox::start(&wanted))
+            .unwrap_or_else(|e| panic!("{e}"));
+        let server = Self {
+            sandbox,
+            port,
+            runtime,
+            _parent: parent,
+        };
+        if options.tcp {
+            server.sql(&format!(
+                "ALTER ROLE postgres PASSWORD '{}'",
+                Self::PASSWORD
+            ));
+        }
+        server
+    }
+
+    /// A URL by the socket.
+    pub fn url(&self) -> String {
+        match self.port {
+            None => self.sandbox.url(),
+            Some(port) => self.sandbox.url().replace(":5432/", &format!(":{port}/")),
+        }
+    }
+
+    /// A URL by TCP, with the password.
+    pub fn tcp_url(&self) -> String {
+        let (port, password) = (self.tcp_port(), Self::PASSWORD);
+        format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres?sslmode=disable")
+    }
+
+    /// The TCP port.
+    pub fn tcp_port(&self) -> u16 {
+        self.port.expect("the server was started with tcp")
+    }
+
+    fn spec(&self) -> ConnectionSpec {
+        ConnectionSpec::from_url(&self.url()).expect("the server's own URL is well formed")
+    }
+
+    fn session(&self) -> Session {
+        let settings = SessionSettings { lock_timeout_ms: 0 };
+        self.runtime
+            .block_on(self.spec().connect("annals-test", &settings))
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Runs SQL and wants it to succeed.
+    pub fn sql(&self, sql: &str) {
+        let mut session = self.session();
+        let done = self.runtime.block_on(async {
+            let done = session.run(sql).await;
+            session.close().await;
+            done
+        });
+        done.unwrap_or_else(|fault| panic!("{sql}: {fault}"));
+    }
+
+    /// The first column of every row, as text.
+    pub fn rows(&self, query: &str) -> Vec<String> {
+        use sqlx::Connection;
+        self.runtime.block_on(async {
+            let url = self.url();
+            let mut connection = sqlx::PgConnection::connect(&url)
+                .await
+                .unwrap_or_else(|e| panic!("{e}"));
+            let wrapped = format!("SELECT q.*::text AS line FROM ({query}) q(line)");
+            let rows = sqlx::query(sqlx::AssertSqlSafe(wrapped))
+                .fetch_all(&mut connection)
+                .await;
+            let rows = rows.unwrap_or_else(|error| panic!("{query}: {error}"));
+            let rows = rows
+                .iter()
+                .map(|row| row.get::<Option<String>, _>(0).unwrap_or_default());
+            let rows = rows.collect();
+            let _ = connection.close().await;
+            rows
+        })
+    }
+
+    /// The single value a query gives.
+    pub fn value(&self, query: &str) -> String {
+        let rows = self.rows(query);
+        assert_eq!(rows.len(), 1, "{query} gave {rows:?}");
+        rows.into_iter().next().unwrap_or_default()
+    }
+
+    /// Opens a transaction that runs `sql` and stays open until the result is dropped.
+    pub fn hold(&self, sql: &str) -> Held<'_> {
+        let mut session = self.session();
+        self.runtime
+            .block_on(session.run(&format!(
+                "SET idle_in_transaction_session_timeout = 0; BEGIN; {sql}"
+            )))
+            .unwrap_or_else(|fault| panic!("{sql}: {fault}"));
+        Held {
+            server: self,
+            session: Some(session),
+        }
+    }
+
+    /// Process id of the server.
+    pub fn pid(&self) -> i32 {
+        self.sandbox.server_pid().expect("the server runs")
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &std::path::Path {
+        self.sandbox.folder()
+    }
+}
+
+/// An open transaction.
+pub struct Held<'a> {
+    server: &'a Server,
+    session: Option<Session>,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.server.runtime.block_on(session.close());
+        }
+    }
+}
+
+fn open_to_pass(folder: &std::path::Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder, mode).expect("the folder is ours");
+    if rustix::process::geteuid().is_root() {
+        let postgres = std::process::Command::new("id")
+            .args(["-u", "postgres"])
+            .output();
+        let uid = postgres
+            .ok()
+            .and_then(|output| String::from_utf8(output.stdout).ok());
+        let uid = uid.and_then(|text| text.trim().parse().ok());
+        std::os::unix::fs::chown(folder, uid, None).expect("root may hand a folder over");
+    }
+}
+
+/// A port nobody listens on just now.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener
+        .local_addr()
+        .expect("a bound socket has an address")
+        .port()
+}
