@@ -1,3 +1,5 @@
 //! Acceptance: the built program against real servers, as its users run it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod tour;

@@ -4,10 +4,7 @@ use annals_testkit::{Server, ServerOptions, Workspace};
 
 #[test]
 fn the_example_goes_up_down_and_up_again_and_verifies() {
-    let server = Server::start_with(ServerOptions {
-        supabase: true,
-        ..Default::default()
-    });
+    let server = Server::start_with(ServerOptions { supabase: true, ..Default::default() });
     let workspace = Workspace::new(&server);
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     for part in ["migrations", "rollbacks"] {
@@ -30,15 +27,8 @@ fn the_example_goes_up_down_and_up_again_and_verifies() {
         .expect(0)
         .says(&["applied 001_create_agent_system_tables", "4 steps of 4"]);
     workspace.annals("verify").run().expect(0).says(&["passed"]);
-    workspace
-        .annals("migrate")
-        .run()
-        .expect(0)
-        .says(&["nothing to do"]);
-    let dry = workspace
-        .annals("rollback --to 0 --dry-run")
-        .run()
-        .expect(0);
+    workspace.annals("migrate").run().expect(0).says(&["nothing to do"]);
+    let dry = workspace.annals("rollback --to 0 --dry-run").run().expect(0);
     dry.says(&["DROP TABLE agent_metrics", "Nothing was changed"]);
     workspace
         .annals("rollback --to 0")
@@ -49,11 +39,7 @@ fn the_example_goes_up_down_and_up_again_and_verifies() {
         server.value("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace");
     assert_eq!(before, after);
     workspace.annals("migrate --to 003").run().expect(0);
-    workspace
-        .annals("verify")
-        .run()
-        .expect(0)
-        .says(&["3 migrations applied"]);
+    workspace.annals("verify").run().expect(0).says(&["3 migrations applied"]);
     let status = workspace.annals("status --json").run().expect(0).json();
     let states: Vec<_> = status["migrations"]
         .as_array()
@@ -62,9 +48,5 @@ fn the_example_goes_up_down_and_up_again_and_verifies() {
         .map(|m| m["state"].as_str().unwrap())
         .collect();
     assert_eq!(states, ["applied", "applied", "applied", "pending"]);
-    workspace
-        .annals("log verify")
-        .run()
-        .expect(0)
-        .says(&["is intact"]);
+    workspace.annals("log verify").run().expect(0).says(&["is intact"]);
 }

@@ -26,11 +26,7 @@ impl From<&PlannedStatement> for PlanStatement {
             StatementClass::ConcurrentIndexDrop { .. } => "concurrent_index_drop",
             StatementClass::Repeatable => "repeatable",
         };
-        Self {
-            class,
-            line: statement.line,
-            sql: statement.sql.clone(),
-        }
+        Self { class, line: statement.line, sql: statement.sql.clone() }
     }
 }
 
@@ -163,10 +159,7 @@ impl From<&Recovered> for RecoveredRun {
             started_at: recovered.started_at.to_string(),
             by: recovered.by.clone(),
             step: recovered.step.as_ref().map(|(id, _)| id.clone()),
-            found: recovered
-                .step
-                .as_ref()
-                .map(|(_, found)| ReconciledAs::as_str(*found)),
+            found: recovered.step.as_ref().map(|(_, found)| ReconciledAs::as_str(*found)),
         }
     }
 }
@@ -235,9 +228,7 @@ pub struct ChangeDocument {
 impl From<&ChangeOutcome> for ChangeDocument {
     fn from(outcome: &ChangeOutcome) -> Self {
         let run = outcome.run.as_ref();
-        let code = run.map_or(ExitCode::Success, |(_, report)| {
-            ExitCode::of_run(&report.end)
-        });
+        let code = run.map_or(ExitCode::Success, |(_, report)| ExitCode::of_run(&report.end));
         Self {
             format: "annals.change/1",
             target: outcome.target.clone(),
@@ -253,10 +244,7 @@ impl From<&ChangeOutcome> for ChangeDocument {
             }),
             notes: outcome.notes.clone(),
             log_size: outcome.log_size,
-            signed: outcome
-                .checkpoint
-                .as_ref()
-                .map(|checkpoint| checkpoint.size),
+            signed: outcome.checkpoint.as_ref().map(|checkpoint| checkpoint.size),
             exit_code: code.code(),
         }
     }
@@ -292,31 +280,16 @@ fn failure(end: &RunEnd, plan: &Plan) -> Option<StepFailure> {
     };
     match end {
         RunEnd::Succeeded => None,
-        RunEnd::Failed {
-            step,
-            error,
-            effect,
-            hint,
-        } => {
+        RunEnd::Failed { step, error, effect, hint } => {
             let next = failed_hint(error.code.as_deref(), *effect, again);
-            let hint = hint
-                .as_ref()
-                .map_or_else(|| next.clone(), |hint| format!("{hint}; {next}"));
+            let hint = hint.as_ref().map_or_else(|| next.clone(), |hint| format!("{hint}; {next}"));
             let failure = at(*step, &error.message, *effect, &hint)?;
             let (line, statement, code) = (error.line, error.statement, error.code.clone());
-            Some(StepFailure {
-                line,
-                statement,
-                code,
-                ..failure
-            })
+            Some(StepFailure { line, statement, code, ..failure })
         }
-        RunEnd::Interrupted { step, reason } => at(
-            *step,
-            reason,
-            Effect::None,
-            &format!("continue with: {again}"),
-        ),
+        RunEnd::Interrupted { step, reason } => {
+            at(*step, reason, Effect::None, &format!("continue with: {again}"))
+        }
         RunEnd::InDoubt { step, reason } => at(
             *step,
             &format!("the connection was lost around its commit: {reason}"),

@@ -113,10 +113,7 @@ impl ExitCode {
     pub fn of_run(end: &RunEnd) -> Self {
         match end {
             RunEnd::Succeeded => Self::Success,
-            RunEnd::Failed {
-                effect: annals_events::Effect::Partial,
-                ..
-            } => Self::HalfDone,
+            RunEnd::Failed { effect: annals_events::Effect::Partial, .. } => Self::HalfDone,
             RunEnd::Failed { .. } => Self::StepFailed,
             RunEnd::Interrupted { .. } => Self::Interrupted,
             RunEnd::InDoubt { .. } => Self::InDoubt,

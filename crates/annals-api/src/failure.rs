@@ -31,10 +31,7 @@ impl From<&Failure> for FailureDocument {
         let mut cause = std::error::Error::source(failure);
         while let Some(error) = cause {
             let text = error.to_string();
-            let said = errors
-                .iter()
-                .chain(&causes)
-                .any(|said: &String| said.contains(&text));
+            let said = errors.iter().chain(&causes).any(|said: &String| said.contains(&text));
             if !said {
                 causes.push(text);
             }

@@ -63,55 +63,28 @@ fn summary(recorded: &Recorded) -> String {
     match &recorded.event {
         E::LogCreated(e) => format!("workspace {}, target {}", e.workspace, e.target),
         E::TargetRegistered(e) => format!("PostgreSQL {}, {}", e.server_version, e.platform),
-        E::PlanMade(e) => format!(
-            "plan {}…, {}, {} steps",
-            e.plan.digest.short(12),
-            e.direction,
-            e.steps
-        ),
+        E::PlanMade(e) => {
+            format!("plan {}…, {}, {} steps", e.plan.digest.short(12), e.direction, e.steps)
+        }
         E::RunStarted(e) => format!("run {}, {}, {} steps", e.run.short(), e.direction, e.steps),
         E::StepStarted(e) => {
-            format!(
-                "{}: {} {}_{}",
-                step(&e.run, e.step),
-                e.direction,
-                e.version,
-                e.name
-            )
+            format!("{}: {} {}_{}", step(&e.run, e.step), e.direction, e.version, e.name)
         }
         E::StatementStarted(e) => format!("{}, statement {}", step(&e.run, e.step), e.statement),
         E::StatementSucceeded(e) => {
-            let found = e
-                .found
-                .as_ref()
-                .map(|found| format!(" ({found})"))
-                .unwrap_or_default();
+            let found = e.found.as_ref().map(|found| format!(" ({found})")).unwrap_or_default();
             format!("{}, statement {}{found}", step(&e.run, e.step), e.statement)
         }
         E::StepSucceeded(e) => format!("{}, transaction {}", step(&e.run, e.step), e.transaction),
         E::StepFailed(e) => {
-            format!(
-                "{}, effect {}: {}",
-                step(&e.run, e.step),
-                e.effect,
-                e.error.message
-            )
+            format!("{}, effect {}: {}", step(&e.run, e.step), e.effect, e.error.message)
         }
         E::StepReconciled(e) => format!("{}: {}", step(&e.run, e.step), e.found),
         E::RunFinished(e) => {
-            format!(
-                "run {}, {}, {} steps done",
-                e.run.short(),
-                e.outcome,
-                e.steps_done
-            )
+            format!("run {}, {}, {} steps done", e.run.short(), e.outcome, e.steps_done)
         }
         E::SchemaRecorded(e) => {
-            format!(
-                "{} objects, fingerprint {}…",
-                e.objects,
-                e.snapshot.digest.short(12)
-            )
+            format!("{} objects, fingerprint {}…", e.objects, e.snapshot.digest.short(12))
         }
         E::IntegrityChecked(e) => format!("{}, {} findings", e.result, e.findings),
         E::TailRepaired(e) => format!("{} bytes moved to quarantine/{}", e.bytes, e.quarantined_as),
@@ -179,7 +152,10 @@ impl From<&LogCheck> for LogVerifyDocument {
 fn describe(verdict: &LogVerdict) -> (&'static str, Option<String>, Option<u64>) {
     match verdict {
         LogVerdict::Intact => ("intact", None, None),
-        LogVerdict::Damaged { at, reason } => ("damaged", Some(reason.clone()), Some(at.0)),
+        LogVerdict::Damaged { at, reason } => {
+            let reason = reason.strip_prefix(&format!("event {at}: ")).unwrap_or(reason);
+            ("damaged", Some(reason.to_owned()), Some(at.0))
+        }
         LogVerdict::CutTail { size, signed } => {
             let reason = format!("{size} whole events, the checkpoint vouches for {signed}");
             ("cut_tail", Some(reason), Some(*size))
@@ -193,10 +169,8 @@ fn describe(verdict: &LogVerdict) -> (&'static str, Option<String>, Option<u64>)
             );
             ("other_history", Some(reason), Some(last))
         }
-        LogVerdict::NeverSigned => (
-            "never_signed",
-            Some("there is no checkpoint: nothing vouches for it".into()),
-            None,
-        ),
+        LogVerdict::NeverSigned => {
+            ("never_signed", Some("there is no checkpoint: nothing vouches for it".into()), None)
+        }
     }
 }

@@ -19,10 +19,7 @@ pub struct Place {
 }
 
 fn place(place: Option<(Seq, Timestamp)>) -> Option<Place> {
-    place.map(|(seq, at)| Place {
-        seq: seq.0,
-        recorded_at: at.to_string(),
-    })
+    place.map(|(seq, at)| Place { seq: seq.0, recorded_at: at.to_string() })
 }
 
 /// One entry of the history.
@@ -70,10 +67,7 @@ impl From<&Change> for HistoryEntry {
 impl From<&Failure> for HistoryEntry {
     fn from(failure: &Failure) -> Self {
         let settled = "its process ended before the commit";
-        let error = failure
-            .error
-            .as_ref()
-            .map_or(settled, |error| &error.message);
+        let error = failure.error.as_ref().map_or(settled, |error| &error.message);
         Self {
             seq: failure.seq.0,
             at: failure.at.to_string(),
@@ -106,12 +100,8 @@ pub struct HistoryDocument {
 impl From<&HistoryView> for HistoryDocument {
     fn from(view: &HistoryView) -> Self {
         let Selection { last, next, .. } = view.selection;
-        let mut entries: Vec<HistoryEntry> = view
-            .history
-            .changes()
-            .iter()
-            .map(HistoryEntry::from)
-            .collect();
+        let mut entries: Vec<HistoryEntry> =
+            view.history.changes().iter().map(HistoryEntry::from).collect();
         entries.extend(view.history.failures().iter().map(HistoryEntry::from));
         entries.sort_by_key(|entry| entry.seq);
         Self {
@@ -222,17 +212,13 @@ fn id(step: &OpenStep) -> String {
 impl From<&StateView> for StateDocument {
     fn from(view: &StateView) -> Self {
         let recovery = &view.recovery;
-        let applied = view
-            .history
-            .applied()
-            .iter()
-            .map(|change| AppliedMigration {
-                version: change.version.to_string(),
-                name: change.name.clone(),
-                at: change.at.to_string(),
-                by: change.by.clone(),
-                sha256: change.file.raw.to_string(),
-            });
+        let applied = view.history.applied().iter().map(|change| AppliedMigration {
+            version: change.version.to_string(),
+            name: change.name.clone(),
+            at: change.at.to_string(),
+            by: change.by.clone(),
+            sha256: change.file.raw.to_string(),
+        });
         Self {
             format: "annals.state/1",
             origin: view.origin.clone(),
@@ -267,18 +253,13 @@ impl From<&StateView> for StateDocument {
                 by: run.by.clone(),
             }),
             last_known_good: recovery.last_known_good.as_ref().map(ToString::to_string),
-            last_integrity: recovery
-                .last_integrity
-                .as_ref()
-                .map(|checked| IntegrityState {
-                    at: checked.at.to_string(),
-                    result: if checked.passed { "passed" } else { "failed" },
-                    checks: checks(&checked.checks),
-                    findings: checked.findings,
-                }),
-            schema_fingerprint: recovery
-                .schema
-                .map(|picture| picture.snapshot.digest.to_string()),
+            last_integrity: recovery.last_integrity.as_ref().map(|checked| IntegrityState {
+                at: checked.at.to_string(),
+                result: if checked.passed { "passed" } else { "failed" },
+                checks: checks(&checked.checks),
+                findings: checked.findings,
+            }),
+            schema_fingerprint: recovery.schema.map(|picture| picture.snapshot.digest.to_string()),
         }
     }
 }

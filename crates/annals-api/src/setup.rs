@@ -22,11 +22,7 @@ impl From<&Initialized> for InitDocument {
             format: "annals.init/1",
             folder: initialized.folder.display().to_string(),
             workspace: initialized.workspace.clone(),
-            written: initialized
-                .written
-                .iter()
-                .map(|path| path.display().to_string())
-                .collect(),
+            written: initialized.written.iter().map(|path| path.display().to_string()).collect(),
         }
     }
 }

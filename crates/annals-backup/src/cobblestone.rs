@@ -50,22 +50,12 @@ impl Sealer {
         let mut prefix = [0; PREFIX_BYTES];
         prefix[..SALT_BYTES].copy_from_slice(&salt);
         prefix[SALT_BYTES..].copy_from_slice(&derived.commitment);
-        (
-            Self {
-                cipher: derived.cipher,
-                nonces: derived.nonces,
-                ended: false,
-            },
-            prefix,
-        )
+        (Self { cipher: derived.cipher, nonces: derived.nonces, ended: false }, prefix)
     }
 
     /// Encrypts the next chunk in place and appends its tag; a short chunk is the last one.
     pub(crate) fn seal(&mut self, chunk: &mut Vec<u8>) -> Result<(), BackupError> {
-        assert!(
-            chunk.len() <= CHUNK_BYTES,
-            "a chunk holds at most CHUNK_BYTES"
-        );
+        assert!(chunk.len() <= CHUNK_BYTES, "a chunk holds at most CHUNK_BYTES");
         assert!(!self.ended, "no chunk follows the short final chunk");
         self.ended = chunk.len() < CHUNK_BYTES;
         let nonce = Nonce::from(self.nonces.take()?);
@@ -91,30 +81,21 @@ impl Opener {
         let (salt, commitment) = prefix.split_at(SALT_BYTES);
         let derived = derive(input_key, salt, context);
         let matches = bool::from(derived.commitment.as_slice().ct_eq(commitment));
-        matches.then_some(Self {
-            cipher: derived.cipher,
-            nonces: derived.nonces,
-            ended: false,
-        })
+        matches.then_some(Self { cipher: derived.cipher, nonces: derived.nonces, ended: false })
     }
 
     /// Verifies the next chunk and decrypts it in place; a short chunk is the last one.
     ///
     /// On error the buffer does not hold any plaintext: the tag is checked before decryption.
     pub(crate) fn open<'c>(&mut self, sealed: &'c mut [u8]) -> Result<&'c [u8], BackupError> {
-        assert!(
-            sealed.len() <= SEALED_CHUNK_BYTES,
-            "a chunk holds at most CHUNK_BYTES"
-        );
+        assert!(sealed.len() <= SEALED_CHUNK_BYTES, "a chunk holds at most CHUNK_BYTES");
         assert!(!self.ended, "no chunk follows the short final chunk");
         self.ended = sealed.len() < SEALED_CHUNK_BYTES;
         let position = self.nonces.position();
         let length = sealed
             .len()
             .checked_sub(TAG_BYTES)
-            .ok_or(BackupError::Truncated {
-                part: "final chunk",
-            })?;
+            .ok_or(BackupError::Truncated { part: "final chunk" })?;
         let (text, tag) = sealed.split_at_mut(length);
         let tag = Tag::try_from(&*tag).expect("the tag was split at its length");
         let nonce = Nonce::from(self.nonces.take()?);
@@ -143,9 +124,5 @@ fn derive(input_key: &Secret, salt: &[u8], context: &[u8]) -> Derived {
     let cipher = Aes256Gcm::new_from_slice(key).expect("the key was split at its length");
     // On the heap, so that moving a reader or writer leaves no key schedule behind.
     let cipher = Box::new(cipher);
-    Derived {
-        cipher,
-        nonces: Nonces::new(base_nonce),
-        commitment,
-    }
+    Derived { cipher, nonces: Nonces::new(base_nonce), commitment }
 }

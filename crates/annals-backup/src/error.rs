@@ -114,10 +114,7 @@ pub enum BackupError {
         key_id: KeyId,
     },
     /// The public metadata exceeds the limit.
-    #[error(
-        "public metadata has {found} bytes; at most {} fit",
-        crate::MAX_METADATA_BYTES
-    )]
+    #[error("public metadata has {found} bytes; at most {} fit", crate::MAX_METADATA_BYTES)]
     MetadataTooLong {
         /// Its length in bytes.
         found: usize,
@@ -197,8 +194,5 @@ fn list(keys: &[KeyId]) -> String {
     if keys.is_empty() {
         return "recipients this reader does not know".to_owned();
     }
-    keys.iter()
-        .map(KeyId::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
+    keys.iter().map(KeyId::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -35,16 +35,10 @@ pub fn examine<R: Read>(mut source: R) -> Result<Examination, BackupError> {
     let mut window = Window::new(source, TRAILER_BYTES);
     let plaintext_bytes = measure(&mut window, &mut tally)?;
     let trailer = Trailer::decode(window.tail())?;
-    trailer.agrees_with(&Trailer {
-        plaintext_bytes,
-        digest: tally.digest(),
-    })?;
+    trailer.agrees_with(&Trailer { plaintext_bytes, digest: tally.digest() })?;
     tally.add(window.tail());
     let receipt = tally.receipt(raw.header.backup_id, plaintext_bytes);
-    Ok(Examination {
-        header: raw.header,
-        receipt,
-    })
+    Ok(Examination { header: raw.header, receipt })
 }
 
 fn measure<R: Read>(window: &mut Window<R>, tally: &mut Tally) -> Result<u64, BackupError> {
@@ -57,9 +51,7 @@ fn measure<R: Read>(window: &mut Window<R>, tally: &mut Tally) -> Result<u64, Ba
         if piece == Piece::Last {
             let cut = sealed.len() < TAG_BYTES;
             return if cut && window.tail().len() == TRAILER_BYTES {
-                Err(BackupError::Truncated {
-                    part: "final chunk",
-                })
+                Err(BackupError::Truncated { part: "final chunk" })
             } else {
                 Ok(plaintext_bytes)
             };

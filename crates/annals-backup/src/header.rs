@@ -83,14 +83,7 @@ pub(crate) fn prologue(backup_id: BackupId, metadata: &[u8]) -> Result<Vec<u8>, 
         .ok_or(BackupError::MetadataTooLong { found })?;
     let version = VERSION.to_be_bytes();
     let length = length.to_be_bytes();
-    Ok([
-        MAGIC.as_slice(),
-        &version,
-        backup_id.as_bytes(),
-        &length,
-        metadata,
-    ]
-    .concat())
+    Ok([MAGIC.as_slice(), &version, backup_id.as_bytes(), &length, metadata].concat())
 }
 
 /// Completes a prologue with its stanzas and the authentication code over all of it.
@@ -118,10 +111,7 @@ pub(crate) struct RawHeader {
 impl RawHeader {
     /// Reads a header and nothing after it, within the limits of the format.
     pub(crate) fn read(source: &mut impl Read) -> Result<Self, BackupError> {
-        let mut fields = Fields {
-            source,
-            bytes: Vec::new(),
-        };
+        let mut fields = Fields { source, bytes: Vec::new() };
         let version = fields.start()?;
         let backup_id = BackupId(*fields.array()?);
         let length = u32::from_be_bytes(*fields.array()?);
@@ -134,18 +124,8 @@ impl RawHeader {
         let stanzas = fields.stanzas()?;
         fields.array::<MAC_BYTES>()?;
         let recipients = stanzas.iter().map(|stanza| stanza.key_id).collect();
-        let header = Header {
-            version,
-            backup_id,
-            public_metadata,
-            recipients,
-        };
-        Ok(Self {
-            bytes: fields.bytes,
-            header,
-            stanzas,
-            hash,
-        })
+        let header = Header { version, backup_id, public_metadata, recipients };
+        Ok(Self { bytes: fields.bytes, header, stanzas, hash })
     }
 
     /// Checks the authentication code with the unwrapped data key.
@@ -173,11 +153,7 @@ impl<R: Read> Fields<'_, R> {
             Err(other) => return Err(other),
         }
         let found = u16::from_be_bytes(*self.array()?);
-        if found == VERSION {
-            Ok(found)
-        } else {
-            Err(BackupError::UnsupportedVersion { found })
-        }
+        if found == VERSION { Ok(found) } else { Err(BackupError::UnsupportedVersion { found }) }
     }
 
     fn stanzas(&mut self) -> Result<Vec<Stanza>, BackupError> {
@@ -202,9 +178,7 @@ impl<R: Read> Fields<'_, R> {
 
     fn array<const N: usize>(&mut self) -> Result<&[u8; N], BackupError> {
         let bytes = self.take(N)?;
-        Ok(bytes
-            .first_chunk()
-            .expect("exactly the bytes asked for were taken"))
+        Ok(bytes.first_chunk().expect("exactly the bytes asked for were taken"))
     }
 
     fn take(&mut self, length: usize) -> Result<&[u8], BackupError> {

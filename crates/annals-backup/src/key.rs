@@ -49,10 +49,8 @@ impl KeyEncryptionKey {
     /// # Errors
     /// [`BackupError::KeyText`] for anything else; the error holds nothing of the text.
     pub fn from_text(text: &str) -> Result<Self, BackupError> {
-        let mut lines = text
-            .lines()
-            .map(str::trim)
-            .filter(|l| !l.is_empty() && !l.starts_with('#'));
+        let mut lines =
+            text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#'));
         let line = lines.next().ok_or(malformed("it holds no key line"))?;
         if lines.next().is_some() {
             return Err(malformed("it holds more than one line besides comments"));
@@ -92,21 +90,13 @@ impl KeyEncryptionKey {
     fn from_line(line: &str) -> Result<Self, BackupError> {
         let mut fields = line.split_ascii_whitespace();
         if (fields.next(), fields.next()) != (Some(LINE_NAME), Some(LINE_VERSION)) {
-            return Err(malformed(
-                "the key line does not start with \"annals-backup-key v1\"",
-            ));
+            return Err(malformed("the key line does not start with \"annals-backup-key v1\""));
         }
         let (Some(key), Some(id), None) = (fields.next(), fields.next(), fields.next()) else {
             return Err(malformed("the key line does not have four fields"));
         };
-        let secret = Secret::build(|bytes| {
-            if hex::read(key, bytes) {
-                Ok(())
-            } else {
-                Err(())
-            }
-        })
-        .map_err(|()| malformed("the key is not 64 lowercase hex digits"))?;
+        let secret = Secret::build(|bytes| if hex::read(key, bytes) { Ok(()) } else { Err(()) })
+            .map_err(|()| malformed("the key is not 64 lowercase hex digits"))?;
         let found = Self::of(secret);
         if found.id.to_string() != id {
             return Err(malformed("the key does not have the id written beside it"));
@@ -117,10 +107,7 @@ impl KeyEncryptionKey {
     fn of(secret: Secret) -> Self {
         let mut id = [0; KeyId::BYTES];
         kdf::expand(&secret, &[KEY_ID_LABEL], &mut id);
-        Self {
-            secret,
-            id: KeyId(id),
-        }
+        Self { secret, id: KeyId(id) }
     }
 }
 

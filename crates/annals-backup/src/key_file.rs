@@ -23,10 +23,7 @@ impl KeyEncryptionKey {
     /// bits for group or others, or more than 4096 bytes; [`BackupError::KeyText`] for its content;
     /// [`BackupError::KeyFile`] where the operating system fails.
     pub fn load(path: &Path) -> Result<Self, BackupError> {
-        let refuse = |reason| BackupError::KeyFileRefused {
-            path: path.to_owned(),
-            reason,
-        };
+        let refuse = |reason| BackupError::KeyFileRefused { path: path.to_owned(), reason };
         // Looked at before opening: opening a pipe would wait for a writer.
         let named = fs::symlink_metadata(path).map_err(|e| failed(path, e))?;
         if !named.file_type().is_file() {
@@ -55,11 +52,7 @@ impl KeyEncryptionKey {
     }
 
     fn write_new(&self, path: &Path) -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(MODE)
-            .open(path)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path)?;
         file.write_all(self.to_text().as_bytes())?;
         file.sync_all()
     }
@@ -73,8 +66,5 @@ fn read(file: File) -> io::Result<Zeroizing<String>> {
 }
 
 fn failed(path: &Path, source: io::Error) -> BackupError {
-    BackupError::KeyFile {
-        path: path.to_owned(),
-        source,
-    }
+    BackupError::KeyFile { path: path.to_owned(), source }
 }

@@ -56,9 +56,7 @@ fn unwrap<'k>(
             return stanza.unwrap(key, &raw.hash);
         }
     }
-    Err(BackupError::NoKeyFits {
-        recipients: raw.header.recipients.clone(),
-    })
+    Err(BackupError::NoKeyFits { recipients: raw.header.recipients.clone() })
 }
 
 /// Hands out the plaintext of a sealed backup, verified chunk by verified chunk.
@@ -156,10 +154,7 @@ impl<R: Read> SealedReader<R> {
 
     fn check_end(&mut self, trailer: &Trailer) -> Result<Receipt, BackupError> {
         let plaintext_bytes = self.plaintext_bytes;
-        trailer.agrees_with(&Trailer {
-            plaintext_bytes,
-            digest: self.tally.digest(),
-        })?;
+        trailer.agrees_with(&Trailer { plaintext_bytes, digest: self.tally.digest() })?;
         Trailer::authentic(self.window.tail(), &self.trailer_key)?;
         self.tally.add(self.window.tail());
         Ok(self.tally.receipt(self.header.backup_id, plaintext_bytes))

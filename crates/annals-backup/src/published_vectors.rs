@@ -41,16 +41,10 @@ fn vector(test: &Value) -> Vector {
         context: bytes(&test["ctx"]),
         sealed: miniz_oxide::inflate::decompress_to_vec_zlib(&compressed).expect("a zlib stream"),
         valid: test["result"] == "valid",
-        fails_in_header: test["flags"]
-            .as_array()
-            .expect("flags")
-            .contains(&"HeaderFailure".into()),
+        fails_in_header: test["flags"].as_array().expect("flags").contains(&"HeaderFailure".into()),
         message: if has_message {
             let length = test["msgLength"].as_u64().expect("a length");
-            (
-                usize::try_from(length).expect("fits"),
-                bytes(&test["msgSha512"]),
-            )
+            (usize::try_from(length).expect("fits"), bytes(&test["msgSha512"]))
         } else {
             (0, Sha512::digest(b"").to_vec())
         },
@@ -61,9 +55,7 @@ fn vectors() -> Vec<Vector> {
     let file: Value = serde_json::from_str(VECTORS).expect("the published file is JSON");
     assert_eq!(file["algorithm"], "Cobblestone-256");
     let groups = file["testGroups"].as_array().expect("groups");
-    let tests = groups
-        .iter()
-        .flat_map(|group| group["tests"].as_array().expect("tests"));
+    let tests = groups.iter().flat_map(|group| group["tests"].as_array().expect("tests"));
     let vectors: Vec<_> = tests.map(vector).collect();
     assert_eq!(vectors.len(), 35);
     vectors
@@ -115,28 +107,16 @@ fn the_published_vectors_open_or_are_refused_as_published() {
         assert!(!vector.fails_in_header, "{}", vector.name);
         assert_eq!(end.is_ok(), vector.valid, "{}", vector.name);
         assert_eq!(message.len(), vector.message.0, "{}", vector.name);
-        assert_eq!(
-            Sha512::digest(&message).to_vec(),
-            vector.message.1,
-            "{}",
-            vector.name
-        );
+        assert_eq!(Sha512::digest(&message).to_vec(), vector.message.1, "{}", vector.name);
     }
 }
 
 #[test]
 fn sealing_the_published_messages_gives_the_published_bytes() {
-    let valid: Vec<_> = vectors()
-        .into_iter()
-        .filter(|vector| vector.valid)
-        .collect();
+    let valid: Vec<_> = vectors().into_iter().filter(|vector| vector.valid).collect();
     assert_eq!(valid.len(), 10);
     for vector in valid {
         let (message, _) = open(&vector).expect("a valid vector opens");
-        assert!(
-            seal_again(&vector, &message) == vector.sealed,
-            "{}",
-            vector.name
-        );
+        assert!(seal_again(&vector, &message) == vector.sealed, "{}", vector.name);
     }
 }

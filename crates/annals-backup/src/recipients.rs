@@ -40,14 +40,8 @@ impl Stanza {
         let mut chunk = Vec::with_capacity(Secret::BYTES + TAG_BYTES);
         chunk.extend_from_slice(data_key.expose());
         sealer.seal(&mut chunk)?;
-        let sealed = chunk
-            .try_into()
-            .expect("a wrapped key is the key and its tag");
-        Ok(Self {
-            key_id: key.id(),
-            prefix,
-            sealed,
-        })
+        let sealed = chunk.try_into().expect("a wrapped key is the key and its tag");
+        Ok(Self { key_id: key.id(), prefix, sealed })
     }
 
     /// Unwraps the data key with the key that the stanza names.
@@ -56,9 +50,7 @@ impl Stanza {
         key: &KeyEncryptionKey,
         header_hash: &[u8; 32],
     ) -> Result<Secret, BackupError> {
-        let refused = || BackupError::WrappedKeyRefused {
-            key_id: self.key_id,
-        };
+        let refused = || BackupError::WrappedKeyRefused { key_id: self.key_id };
         let context = bound_context(WRAP_LABEL, header_hash);
         let mut opener = Opener::new(key.secret(), &self.prefix, &context).ok_or_else(refused)?;
         let mut buffer = zeroize::Zeroizing::new(self.sealed);
@@ -81,10 +73,6 @@ impl Stanza {
         let (key_id, rest) = body.split_first_chunk()?;
         let (prefix, rest) = rest.split_first_chunk()?;
         let sealed = rest.try_into().ok()?;
-        Some(Self {
-            key_id: KeyId::from_bytes(*key_id),
-            prefix: *prefix,
-            sealed,
-        })
+        Some(Self { key_id: KeyId::from_bytes(*key_id), prefix: *prefix, sealed })
     }
 }

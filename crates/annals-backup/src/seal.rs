@@ -87,10 +87,7 @@ fn check(recipients: &[&KeyEncryptionKey]) -> Result<(), BackupError> {
         return Err(BackupError::TooManyRecipients { found });
     }
     for (index, key) in recipients.iter().enumerate() {
-        if recipients[..index]
-            .iter()
-            .any(|earlier| earlier.id() == key.id())
-        {
+        if recipients[..index].iter().any(|earlier| earlier.id() == key.id()) {
             return Err(BackupError::DuplicateRecipient { key_id: key.id() });
         }
     }
@@ -125,10 +122,8 @@ impl<W: Write> SealedWriter<W> {
     pub fn finish(mut self) -> Result<(W, Receipt), BackupError> {
         self.check_usable()?;
         self.emit_chunk()?;
-        let trailer = Trailer {
-            plaintext_bytes: self.plaintext_bytes,
-            digest: self.tally.digest(),
-        };
+        let trailer =
+            Trailer { plaintext_bytes: self.plaintext_bytes, digest: self.tally.digest() };
         let trailer = trailer.encode(&self.trailer_key);
         self.emit(&trailer)?;
         self.sink.flush().map_err(BackupError::Write)?;
@@ -151,9 +146,7 @@ impl<W: Write> SealedWriter<W> {
         self.refused = true;
         let length = self.chunk.len() as u64;
         self.sealer.seal(&mut self.chunk)?;
-        self.sink
-            .write_all(&self.chunk)
-            .map_err(BackupError::Write)?;
+        self.sink.write_all(&self.chunk).map_err(BackupError::Write)?;
         self.tally.add(&self.chunk);
         self.plaintext_bytes += length;
         self.chunk.clear();
@@ -168,11 +161,7 @@ impl<W: Write> SealedWriter<W> {
     }
 
     fn check_usable(&self) -> Result<(), BackupError> {
-        if self.refused {
-            Err(BackupError::AlreadyRefused)
-        } else {
-            Ok(())
-        }
+        if self.refused { Err(BackupError::AlreadyRefused) } else { Ok(()) }
     }
 }
 

@@ -46,10 +46,7 @@ impl Trailer {
         length.copy_from_slice(&bytes[8..16]);
         let mut digest = [0; 32];
         digest.copy_from_slice(&bytes[16..48]);
-        Ok(Self {
-            plaintext_bytes: u64::from_be_bytes(length),
-            digest,
-        })
+        Ok(Self { plaintext_bytes: u64::from_be_bytes(length), digest })
     }
 
     /// Compares with what was measured; the reason names the first field that differs.

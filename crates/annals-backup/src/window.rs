@@ -31,12 +31,7 @@ impl<R: Read> Window<R> {
     /// Starts before the first chunk of `source`, expecting `tail_bytes` after the last one.
     pub(crate) fn new(source: R, tail_bytes: usize) -> Self {
         let buffer = Zeroizing::new(vec![0; SEALED_CHUNK_BYTES + tail_bytes]);
-        Self {
-            source,
-            buffer,
-            filled: 0,
-            chunk: 0,
-        }
+        Self { source, buffer, filled: 0, chunk: 0 }
     }
 
     /// Moves to the next piece. Not called again after [`Piece::Last`].

@@ -33,10 +33,7 @@ fn test_only_key(first: u8) -> KeyEncryptionKey {
 }
 
 fn sealed(keys: &[&KeyEncryptionKey], plaintext: &[u8]) -> Vec<u8> {
-    let params = SealParams {
-        backup_id: ID,
-        public_metadata: br#"{"target":"example"}"#,
-    };
+    let params = SealParams { backup_id: ID, public_metadata: br#"{"target":"example"}"# };
     let mut writer =
         seal_from(Vec::new(), &params, keys, &mut Counting(0)).expect("sealing starts");
     writer.write_all(plaintext).expect("sealing goes on");

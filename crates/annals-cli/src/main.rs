@@ -85,21 +85,14 @@ fn start_tracing(verbose: u8) {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("ANNALS_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
 
 fn environment(command: &str) -> std::io::Result<Environment> {
     let variables: HashMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    Ok(Environment::new(
-        std::env::current_dir()?,
-        variables,
-        &format!("annals {command}"),
-    ))
+    Ok(Environment::new(std::env::current_dir()?, variables, &format!("annals {command}")))
 }
 
 fn main() -> ProcessExit {
@@ -110,9 +103,7 @@ fn main() -> ProcessExit {
         Ok(environment) => environment,
         Err(error) => return output.unexpected("the current folder", &error).into(),
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return output.unexpected("the runtime", &error).into(),

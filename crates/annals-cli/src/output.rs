@@ -25,11 +25,7 @@ impl Output {
 
     /// Shows a document: as JSON, or as `human` writes it.
     pub(crate) fn show<T: Serialize>(&self, document: &T, human: impl FnOnce(&T) -> String) {
-        let text = if self.json {
-            to_json(document)
-        } else {
-            human(document)
-        };
+        let text = if self.json { to_json(document) } else { human(document) };
         // Nobody is left to tell when the reader of the pipe has gone.
         let _ = anstream::stdout().write_all(text.as_bytes());
     }
@@ -44,30 +40,28 @@ impl Output {
     /// Says what became of runs that had been killed.
     pub(crate) fn recovered(&self, runs: &[RecoveredRun]) {
         for run in runs {
-            let fate = match (&run.step, run.found) {
-                (Some(step), Some("took_effect")) => format!("{step} had taken effect"),
-                (Some(step), Some("partial")) => {
-                    format!("{step} was half done; migrate continues it")
-                }
-                (Some(step), _) => format!("{step} had left nothing"),
-                (None, _) => "it was between two steps".to_owned(),
-            };
-            let started = style::time(&run.started_at);
-            let who = style::safe(&run.by);
-            self.say(&format!(
-                "{NOTE}recovered{NOTE:#} a run by {who} of {started} that was cut short: {fate}"
-            ));
+            self.recovered_run(&run.by, &run.started_at, run.step.as_deref().zip(run.found));
         }
+    }
+
+    /// Says what became of one run that had been killed.
+    pub(crate) fn recovered_run(&self, by: &str, began: &str, step: Option<(&str, &str)>) {
+        let fate = match step {
+            Some((step, "took_effect")) => format!("{step} had taken effect"),
+            Some((step, "partial")) => format!("{step} is half done; migrate continues it"),
+            Some((step, _)) => format!("{step} had left nothing"),
+            None => "it was between two steps".to_owned(),
+        };
+        let (who, when) = (style::safe(by), style::time(began));
+        self.say(&format!(
+            "{NOTE}recovered{NOTE:#} a run by {who} of {when} that was cut short: {fate}"
+        ));
     }
 
     /// Shows why a command did not begin, and returns its exit code.
     pub(crate) fn failure(&self, failure: &Failure) -> ExitCode {
         let document = FailureDocument::from(failure);
-        let text = if self.json {
-            to_json(&document)
-        } else {
-            describe(&document)
-        };
+        let text = if self.json { to_json(&document) } else { describe(&document) };
         let _ = anstream::stderr().write_all(text.as_bytes());
         ExitCode::of_failure(failure)
     }

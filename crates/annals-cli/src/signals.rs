@@ -7,10 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// Listens for signals for as long as the process lives.
 pub(crate) fn listen() -> Interrupt {
     let (handle, interrupt) = Interrupt::new();
-    let both = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    );
+    let both = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
     let (Ok(mut interrupted), Ok(mut terminated)) = both else {
         return interrupt;
     };

@@ -21,13 +21,7 @@ pub(crate) fn safe(text: &str) -> String {
         return text.to_owned();
     }
     text.chars()
-        .map(|c| {
-            if steers(c) {
-                c.escape_unicode().to_string()
-            } else {
-                c.into()
-            }
-        })
+        .map(|c| if steers(c) { c.escape_unicode().to_string() } else { c.into() })
         .collect()
 }
 
@@ -50,11 +44,7 @@ pub(crate) fn duration(us: u64) -> String {
 
 /// `1 step`, `2 steps`.
 pub(crate) fn count(n: usize, noun: &str) -> String {
-    if n == 1 {
-        format!("1 {noun}")
-    } else {
-        format!("{n} {noun}s")
-    }
+    if n == 1 { format!("1 {noun}") } else { format!("{n} {noun}s") }
 }
 
 /// A limit in milliseconds for people.
@@ -93,10 +83,7 @@ mod tests {
         assert_eq!(duration(23_456), "23 ms");
         assert_eq!(duration(1_950_000), "1.9 s");
         assert_eq!(time("2026-01-31T16:30:00.000123Z"), "2026-01-31 16:30:00Z");
-        assert_eq!(
-            first_line("CREATE TABLE\n  t (a int);", 40),
-            "CREATE TABLE t (a int)"
-        );
+        assert_eq!(first_line("CREATE TABLE\n  t (a int);", 40), "CREATE TABLE t (a int)");
         assert_eq!(first_line("SELECT 12345", 8), "SELECT …");
     }
 }

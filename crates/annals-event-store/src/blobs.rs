@@ -37,10 +37,7 @@ impl Layout {
     pub fn put_blob(&self, content: &[u8]) -> Result<BlobRef, BlobError> {
         let digest = Digest::of(content);
         let path = self.blob(&digest);
-        let reference = BlobRef {
-            digest,
-            size: content.len() as u64,
-        };
+        let reference = BlobRef { digest, size: content.len() as u64 };
         if self.get_blob(&reference).is_ok() {
             return Ok(reference);
         }
@@ -57,10 +54,8 @@ impl Layout {
     /// When it is missing or altered.
     pub fn get_blob(&self, reference: &BlobRef) -> Result<Vec<u8>, BlobError> {
         let path = self.blob(&reference.digest);
-        let content = fs::read(&path).map_err(|source| BlobError::Io {
-            path: path.clone(),
-            source,
-        })?;
+        let content =
+            fs::read(&path).map_err(|source| BlobError::Io { path: path.clone(), source })?;
         if Digest::of(&content) == reference.digest && content.len() as u64 == reference.size {
             Ok(content)
         } else {

@@ -9,9 +9,7 @@ use std::path::Path;
 /// A temporary file beside it is written and synced, renamed over it, and the folder is synced.
 /// The folder is opened first: an error of its write-back between rename and sync is then seen.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path
-        .parent()
-        .ok_or_else(|| io::Error::other("a file lies in a folder"))?;
+    let folder = path.parent().ok_or_else(|| io::Error::other("a file lies in a folder"))?;
     let folder_handle = File::open(folder)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = folder.join(format!(".{name}.tmp"));
@@ -35,10 +33,7 @@ pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    if let Some(parent) = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         create_folder(parent)?;
         fs::create_dir(path)?;
         return File::open(parent)?.sync_all();

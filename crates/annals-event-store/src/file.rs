@@ -125,10 +125,7 @@ pub struct FileLog {
 }
 
 fn take_lock(layout: &Layout, holder: &str) -> Result<File, OpenError> {
-    let io = |source| OpenError::Io {
-        folder: layout.root().to_owned(),
-        source,
-    };
+    let io = |source| OpenError::Io { folder: layout.root().to_owned(), source };
     let path = layout.lock();
     let mut options = FileOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false);
@@ -143,16 +140,11 @@ fn take_lock(layout: &Layout, holder: &str) -> Result<File, OpenError> {
                 "" => "another process".to_owned(),
                 text => text.to_owned(),
             };
-            return Err(OpenError::Locked {
-                folder: layout.root().to_owned(),
-                holder,
-            });
+            return Err(OpenError::Locked { folder: layout.root().to_owned(), holder });
         }
         Err(TryLockError::Error(error)) => return Err(io(error)),
     }
-    file.set_len(0)
-        .and_then(|()| file.write_all(holder.as_bytes()))
-        .map_err(io)?;
+    file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(io)?;
     Ok(file)
 }
 
@@ -169,10 +161,7 @@ impl FileLog {
         options: &OpenOptions<'_>,
     ) -> Result<Self, OpenError> {
         let folder = layout.root().to_owned();
-        let io = |source| OpenError::Io {
-            folder: folder.clone(),
-            source,
-        };
+        let io = |source| OpenError::Io { folder: folder.clone(), source };
         disk::create_folder(layout.root()).map_err(io)?;
         let lock = take_lock(&layout, options.holder)?;
         if layout.segments().exists() {
@@ -180,13 +169,8 @@ impl FileLog {
             return Err(io(source));
         }
         let (mut chain, mut lines) = (Chain::default(), Vec::new());
-        let recorded =
-            seal(&mut chain, origin, first, options.now, &mut lines).map_err(|source| {
-                OpenError::Repair {
-                    folder: folder.clone(),
-                    source,
-                }
-            })?;
+        let recorded = seal(&mut chain, origin, first, options.now, &mut lines)
+            .map_err(|source| OpenError::Repair { folder: folder.clone(), source })?;
         // A crash before the rename leaves a folder that counts as no log at all.
         let staging = folder.join(".segments.new");
         let _ = fs::remove_dir_all(&staging);
@@ -197,10 +181,7 @@ impl FileLog {
                 File::open(&folder)?.sync_all()
             })
             .map_err(io)?;
-        let files = LogFiles {
-            segments: vec![(Seq(0), lines)],
-            checkpoint: None,
-        };
+        let files = LogFiles { segments: vec![(Seq(0), lines)], checkpoint: None };
         Self::over(layout, lock, &files, vec![recorded], chain, 0)
     }
 
@@ -218,12 +199,10 @@ impl FileLog {
         let mut files = read_files(&layout)?;
         let signed = match &files.checkpoint {
             None => None,
-            Some(note) => Some(Checkpoint::open(note, options.verifier).map_err(|source| {
-                OpenError::Checkpoint {
-                    folder: folder.clone(),
-                    source,
-                }
-            })?),
+            Some(note) => Some(
+                Checkpoint::open(note, options.verifier)
+                    .map_err(|source| OpenError::Checkpoint { folder: folder.clone(), source })?,
+            ),
         };
         let sizes: Vec<u64> = signed.iter().map(|checkpoint| checkpoint.size).collect();
         let mut scan = files.scan(&sizes);
@@ -239,14 +218,7 @@ impl FileLog {
             let torn = scan.torn;
             repair_tail(&layout, options, &mut files, &torn, &mut chain, &mut events)?;
         }
-        Self::over(
-            layout,
-            lock,
-            &files,
-            events,
-            chain,
-            sizes.first().copied().unwrap_or(0),
-        )
+        Self::over(layout, lock, &files, events, chain, sizes.first().copied().unwrap_or(0))
     }
 
     /// Rewrites the open segment to a new inode and keeps it open for appending.
@@ -331,8 +303,7 @@ impl FileLog {
     }
 
     fn start_segment(&mut self) -> io::Result<()> {
-        self.segment
-            .set_permissions(fs::Permissions::from_mode(0o444))?;
+        self.segment.set_permissions(fs::Permissions::from_mode(0o444))?;
         let first = self.chain.next_seq();
         let path = self.layout.segment(first);
         // An empty last segment is a valid end of a log, so a crash after this changes nothing.
@@ -353,10 +324,7 @@ impl FileLog {
             return Err(AppendError::Stopped);
         }
         if expected != self.head() {
-            return Err(AppendError::HeadMoved {
-                expected,
-                found: self.head(),
-            });
+            return Err(AppendError::HeadMoved { expected, found: self.head() });
         }
         // Sealed onto a copy: a refused event must leave the chain where it was.
         let mut chain = self.chain.clone();
@@ -382,10 +350,7 @@ impl FileLog {
 
 impl EventStore for FileLog {
     fn head(&self) -> Head {
-        Head {
-            size: self.chain.size(),
-            leaf: self.chain.last(),
-        }
+        Head { size: self.chain.size(), leaf: self.chain.last() }
     }
 
     fn events(&self) -> &[Recorded] {
@@ -409,11 +374,7 @@ fn check_signed(
 ) -> Result<(), OpenError> {
     let (folder, signed) = (folder.to_owned(), checkpoint.size);
     match scan.root_at(signed) {
-        None => Err(OpenError::CutTail {
-            folder,
-            size: scan.chain.size(),
-            signed,
-        }),
+        None => Err(OpenError::CutTail { folder, size: scan.chain.size(), signed }),
         Some(root)
             if root == checkpoint.root && scan.chain.origin() == Some(&checkpoint.origin) =>
         {
@@ -425,16 +386,10 @@ fn check_signed(
 
 /// A newer format may be read, never written.
 fn check_understood(folder: &std::path::Path, scan: &annals_events::Scan) -> Result<(), OpenError> {
-    let newer = |what: String| OpenError::Newer {
-        folder: folder.to_owned(),
-        what,
-    };
+    let newer = |what: String| OpenError::Newer { folder: folder.to_owned(), what };
     if let Some(unknown) = scan.first_unknown() {
         let (kind, schema) = (unknown.event.kind(), unknown.event.schema());
-        return Err(newer(format!(
-            "event {}: {kind}, schema {schema}",
-            unknown.seq
-        )));
+        return Err(newer(format!("event {}: {kind}, schema {schema}", unknown.seq)));
     }
     match scan.events.first().map(|recorded| &recorded.event) {
         Some(annals_events::Event::LogCreated(created))
@@ -463,24 +418,14 @@ fn repair_tail(
     let name = format!("tail-{}-{}", chain.size(), digest.short(12));
     disk::create_folder(&layout.quarantine())
         .and_then(|()| disk::replace(&layout.quarantine().join(&name), torn))
-        .map_err(|source| OpenError::Io {
-            folder: folder.clone(),
-            source,
-        })?;
+        .map_err(|source| OpenError::Io { folder: folder.clone(), source })?;
     let origin = chain.origin().expect("a log has a first event").clone();
-    let fact = TailRepaired {
-        bytes: torn.len() as u64,
-        digest,
-        quarantined_as: name,
-    };
+    let fact = TailRepaired { bytes: torn.len() as u64, digest, quarantined_as: name };
     let (_, bytes) = files.segments.last_mut().expect("a log has a segment");
     bytes.truncate(bytes.len() - torn.len());
     let recorded = seal(chain, &origin, &(options.repair)(fact), options.now, bytes)
         .map_err(|source| OpenError::Repair { folder, source })?;
-    tracing::warn!(
-        bytes = torn.len(),
-        "moved an unacknowledged tail of the event log aside"
-    );
+    tracing::warn!(bytes = torn.len(), "moved an unacknowledged tail of the event log aside");
     events.push(recorded);
     Ok(())
 }

@@ -33,8 +33,7 @@ impl Layout {
 
     /// The segment that begins with event `first`.
     pub fn segment(&self, first: Seq) -> PathBuf {
-        self.segments()
-            .join(format!("{first:020}.jsonl", first = first.0))
+        self.segments().join(format!("{first:020}.jsonl", first = first.0))
     }
 
     /// The signed head.
@@ -62,9 +61,5 @@ impl Layout {
 pub(crate) fn segment_first(file_name: &str) -> Option<Seq> {
     let digits = file_name.strip_suffix(".jsonl")?;
     let well_formed = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
-    if well_formed {
-        digits.parse().ok().map(Seq)
-    } else {
-        None
-    }
+    if well_formed { digits.parse().ok().map(Seq) } else { None }
 }

@@ -39,22 +39,13 @@ pub enum ReadError {
 impl LogFiles {
     /// Bytes of all segments.
     pub fn bytes(&self) -> u64 {
-        self.segments
-            .iter()
-            .map(|(_, bytes)| bytes.len() as u64)
-            .sum()
+        self.segments.iter().map(|(_, bytes)| bytes.len() as u64).sum()
     }
 
     /// Scans them, noting the root at each of `sizes`.
     pub fn scan(&self, sizes: &[u64]) -> Scan {
-        let segments: Vec<Segment<'_>> = self
-            .segments
-            .iter()
-            .map(|(first, bytes)| Segment {
-                first: *first,
-                bytes,
-            })
-            .collect();
+        let segments: Vec<Segment<'_>> =
+            self.segments.iter().map(|(first, bytes)| Segment { first: *first, bytes }).collect();
         scan(&segments, sizes)
     }
 }
@@ -82,11 +73,7 @@ pub fn read_files(layout: &Layout) -> Result<LogFiles, ReadError> {
     let mut segments = Vec::new();
     for entry in fs::read_dir(&folder).map_err(io(&folder))? {
         let path = entry.map_err(io(&folder))?.path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if name.starts_with('.') {
             continue;
         }
@@ -97,8 +84,5 @@ pub fn read_files(layout: &Layout) -> Result<LogFiles, ReadError> {
         return Err(ReadError::Missing(layout.root().to_owned()));
     }
     segments.sort_by_key(|(first, _)| *first);
-    Ok(LogFiles {
-        segments,
-        checkpoint,
-    })
+    Ok(LogFiles { segments, checkpoint })
 }

@@ -1,5 +1,7 @@
 //! The file log: what it keeps, what it repairs, and what it refuses.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::fs;
 use std::path::Path;
 
@@ -27,11 +29,7 @@ fn draft(event: impl Into<Event>) -> Draft {
         event: event.into(),
         id: EventId(Uuid::now_v7()),
         occurred_at: now(0),
-        actor: Actor {
-            host: "h".into(),
-            name: "n".into(),
-            tool: "annals 0.1.0".into(),
-        },
+        actor: Actor { host: "h".into(), name: "n".into(), tool: "annals 0.1.0".into() },
         target: None,
         incarnation: 0,
     }
@@ -44,21 +42,13 @@ fn repair(fact: TailRepaired) -> Draft {
 fn fact(n: u128) -> Draft {
     let run = RunId(Uuid::from_u128(n));
     let plan = annals_events::Digest::of(&n.to_be_bytes());
-    draft(RunStarted {
-        direction: Direction::Up,
-        plan,
-        run,
-        steps: 1,
-    })
+    draft(RunStarted { direction: Direction::Up, plan, run, steps: 1 })
 }
 
 impl Home {
     fn new() -> Self {
         let key = SecretKey::generate("demo/production").unwrap();
-        Self {
-            folder: tempfile::tempdir().unwrap(),
-            key,
-        }
+        Self { folder: tempfile::tempdir().unwrap(), key }
     }
 
     fn layout(&self) -> Layout {
@@ -68,12 +58,8 @@ impl Home {
     fn create(&self) -> FileLog {
         let origin: Origin = "demo/production".parse().unwrap();
         let verifier = self.key.verifier();
-        let options = OpenOptions {
-            verifier: &verifier,
-            now: now(0),
-            holder: "me",
-            repair: &repair,
-        };
+        let options =
+            OpenOptions { verifier: &verifier, now: now(0), holder: "me", repair: &repair };
         let created = LogCreated {
             checkpoint_key: verifier.to_string(),
             format: FORMAT_VERSION,
@@ -85,12 +71,8 @@ impl Home {
 
     fn open(&self) -> Result<FileLog, OpenError> {
         let verifier = self.key.verifier();
-        let options = OpenOptions {
-            verifier: &verifier,
-            now: now(1_000_000),
-            holder: "me",
-            repair: &repair,
-        };
+        let options =
+            OpenOptions { verifier: &verifier, now: now(1_000_000), holder: "me", repair: &repair };
         FileLog::open(self.layout(), &options)
     }
 
@@ -168,9 +150,7 @@ fn an_unacknowledged_tail_is_moved_aside_and_recorded() {
     torn.extend_from_slice(&whole[..40]);
     overwrite(&home.segment(), &torn);
     let mut log = home.open().unwrap();
-    let Event::TailRepaired(repaired) = &log.events()[3].event else {
-        panic!("not recorded")
-    };
+    let Event::TailRepaired(repaired) = &log.events()[3].event else { panic!("not recorded") };
     assert_eq!(repaired.bytes, 40);
     let kept = fs::read(home.layout().quarantine().join(&repaired.quarantined_as)).unwrap();
     assert_eq!(kept, &whole[..40]);
@@ -191,9 +171,7 @@ fn a_changed_byte_anywhere_refuses_to_open() {
         let mut damaged = whole.clone();
         damaged[at] ^= 0x01;
         overwrite(&home.segment(), &damaged);
-        let Err(error) = home.open() else {
-            panic!("byte {at} was not noticed")
-        };
+        let Err(error) = home.open() else { panic!("byte {at} was not noticed") };
         assert!(
             matches!(
                 error,
@@ -216,9 +194,7 @@ fn every_shorter_file_below_the_checkpoint_refuses_to_open() {
     let whole = fs::read(home.segment()).unwrap();
     for len in 0..whole.len() {
         overwrite(&home.segment(), &whole[..len]);
-        let Err(error) = home.open() else {
-            panic!("{len} bytes were accepted")
-        };
+        let Err(error) = home.open() else { panic!("{len} bytes were accepted") };
         assert!(
             matches!(error, OpenError::Damaged { .. } | OpenError::CutTail { .. }),
             "{len}: {error}"
@@ -238,38 +214,21 @@ fn a_checkpoint_by_another_key_or_of_another_log_refuses_to_open() {
     drop(log);
     assert!(matches!(home.open(), Err(OpenError::Checkpoint { .. })));
 
-    let other = Home {
-        key: home.key,
-        folder: tempfile::tempdir().unwrap(),
-    };
+    let other = Home { key: home.key, folder: tempfile::tempdir().unwrap() };
     let mut log = other.create();
     append(&mut log, &[fact(9)], 1).unwrap();
     log.publish_checkpoint(&other.key).unwrap();
     drop(log);
-    fs::copy(
-        other.layout().checkpoint(),
-        home.folder.path().join("log/checkpoint"),
-    )
-    .unwrap();
-    let home = Home {
-        key: other.key,
-        folder: home.folder,
-    };
-    assert!(matches!(
-        home.open(),
-        Err(OpenError::OtherHistory { signed: 2, .. })
-    ));
+    fs::copy(other.layout().checkpoint(), home.folder.path().join("log/checkpoint")).unwrap();
+    let home = Home { key: other.key, folder: home.folder };
+    assert!(matches!(home.open(), Err(OpenError::OtherHistory { signed: 2, .. })));
 }
 
 #[test]
 fn a_log_from_a_newer_annals_is_read_but_not_written() {
     let home = Home::new();
     let mut log = home.create();
-    let unknown = UnknownEvent {
-        kind: "moon_landed".into(),
-        schema: 1,
-        data: "{}".into(),
-    };
+    let unknown = UnknownEvent { kind: "moon_landed".into(), schema: 1, data: "{}".into() };
     append(&mut log, &[draft(Event::Unknown(unknown))], 1).unwrap();
     drop(log);
     assert!(matches!(home.open(), Err(OpenError::Newer { .. })));

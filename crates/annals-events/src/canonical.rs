@@ -30,21 +30,14 @@ pub struct CanonicalError {
 /// The first place where the bytes differ from the canonical spelling.
 pub fn check(line: &[u8]) -> Result<(), CanonicalError> {
     if let Err(error) = std::str::from_utf8(line) {
-        return Err(CanonicalError {
-            offset: error.valid_up_to(),
-            reason: "not UTF-8",
-        });
+        return Err(CanonicalError { offset: error.valid_up_to(), reason: "not UTF-8" });
     }
     let mut scanner = Scanner { line, at: 0 };
     if line.first() != Some(&b'{') {
         return scanner.refuse("an event is a JSON object");
     }
     scanner.value(0)?;
-    if scanner.at == line.len() {
-        Ok(())
-    } else {
-        scanner.refuse("bytes after the object")
-    }
+    if scanner.at == line.len() { Ok(()) } else { scanner.refuse("bytes after the object") }
 }
 
 struct Scanner<'a> {
@@ -54,10 +47,7 @@ struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     fn refuse<T>(&self, reason: &'static str) -> Result<T, CanonicalError> {
-        Err(CanonicalError {
-            offset: self.at,
-            reason,
-        })
+        Err(CanonicalError { offset: self.at, reason })
     }
 
     fn peek(&self) -> Option<u8> {
@@ -193,10 +183,7 @@ impl<'a> Scanner<'a> {
     fn integer(&mut self) -> Result<(), CanonicalError> {
         let negative = self.peek() == Some(b'-');
         let start = self.at + usize::from(negative);
-        let digits = self.line[start..]
-            .iter()
-            .take_while(|b| b.is_ascii_digit())
-            .count();
+        let digits = self.line[start..].iter().take_while(|b| b.is_ascii_digit()).count();
         let text = &self.line[start..start + digits];
         if digits == 0 || (digits > 1 && text[0] == b'0') || (negative && text == b"0") {
             return self.refuse("an integer has no leading zero and no minus zero");
@@ -205,10 +192,7 @@ impl<'a> Scanner<'a> {
             return self.refuse("numbers are integers");
         }
         // 16 digits hold 2^53 − 1; longer ones cannot overflow the fold below.
-        let value = text
-            .iter()
-            .take(17)
-            .fold(0u64, |sum, b| sum * 10 + u64::from(b - b'0'));
+        let value = text.iter().take(17).fold(0u64, |sum, b| sum * 10 + u64::from(b - b'0'));
         if digits > 16 || value > MAX_SAFE_INTEGER {
             return self.refuse("an integer lies within ±(2^53−1); larger ones are strings");
         }

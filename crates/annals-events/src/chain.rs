@@ -135,36 +135,21 @@ impl Chain {
         let at = self.next_seq();
         let recorded = decode(line).map_err(|source| ChainError::Content { at, source })?;
         if recorded.seq != at {
-            return Err(ChainError::Order {
-                at,
-                found: recorded.seq,
-            });
+            return Err(ChainError::Order { at, found: recorded.seq });
         }
         if recorded.prev != self.last {
-            return Err(ChainError::Link {
-                at,
-                expected: self.last,
-                found: recorded.prev,
-            });
+            return Err(ChainError::Link { at, expected: self.last, found: recorded.prev });
         }
         if let Some(previous) = self.recorded_at
             && recorded.recorded_at <= previous
         {
-            return Err(ChainError::Time {
-                at,
-                previous,
-                found: recorded.recorded_at,
-            });
+            return Err(ChainError::Time { at, previous, found: recorded.recorded_at });
         }
         if let Some(expected) = &self.origin
             && recorded.origin != *expected
         {
             let (expected, found) = (expected.clone(), recorded.origin);
-            return Err(ChainError::Origin {
-                at,
-                expected,
-                found,
-            });
+            return Err(ChainError::Origin { at, expected, found });
         }
         self.step(recorded.leaf, recorded.recorded_at, &recorded.origin);
         Ok(recorded)

@@ -142,11 +142,7 @@ pub(crate) fn sha256_parts(parts: &[&[u8]]) -> [u8; 32] {
     for part in parts {
         context.update(part);
     }
-    context
-        .finish()
-        .as_ref()
-        .try_into()
-        .expect("SHA-256 is 32 bytes")
+    context.finish().as_ref().try_into().expect("SHA-256 is 32 bytes")
 }
 
 #[cfg(test)]

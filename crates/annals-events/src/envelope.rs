@@ -148,7 +148,11 @@ pub fn decode(line: &[u8]) -> Result<Recorded, DecodeError> {
         return Err(DecodeError::TooLong(line.len()));
     }
     canonical::check(line)?;
-    let malformed = |error: serde_json::Error| DecodeError::Malformed(error.to_string());
+    let malformed = |error: serde_json::Error| {
+        // The place within a line of a line-by-line format helps nobody.
+        let text = error.to_string();
+        DecodeError::Malformed(text.split(" at line ").next().unwrap_or(&text).to_owned())
+    };
     let envelope: Envelope<'_> = serde_json::from_slice(line).map_err(malformed)?;
     let event = Event::decode(&envelope.kind, envelope.schema, envelope.data).map_err(malformed)?;
     Ok(Recorded {
@@ -199,10 +203,7 @@ pub fn seal(
     let stored = write_line(&recorded, lines).and_then(|()| check_written(&lines[start..]));
     if let Err(source) = stored {
         lines.truncate(start);
-        return Err(SealError::Unstorable {
-            kind: draft.event.kind().to_owned(),
-            source,
-        });
+        return Err(SealError::Unstorable { kind: draft.event.kind().to_owned(), source });
     }
     let leaf = LeafHash::of_line(&lines[start..]);
     lines.push(b'\n');

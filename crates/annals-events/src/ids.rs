@@ -99,11 +99,7 @@ impl FromStr for Origin {
         };
         let mut parts = text.split('/');
         let well_formed = text.len() <= 200 && text.contains('/') && parts.all(part_ok);
-        if well_formed {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(ParseOriginError(text.to_owned()))
-        }
+        if well_formed { Ok(Self(text.to_owned())) } else { Err(ParseOriginError(text.to_owned())) }
     }
 }
 

@@ -11,8 +11,6 @@ mod event;
 mod ids;
 mod merkle;
 mod scan;
-#[cfg(test)]
-mod tests;
 mod time;
 mod version;
 

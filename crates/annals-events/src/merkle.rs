@@ -27,10 +27,7 @@ impl CompactRange {
         let mut hash = *leaf.as_bytes();
         // Every trailing one bit of the size is a perfect subtree that the new leaf completes.
         for _ in 0..self.size.trailing_ones() {
-            let left = self
-                .edge
-                .pop()
-                .expect("one subtree for each one bit of the size");
+            let left = self.edge.pop().expect("one subtree for each one bit of the size");
             hash = node(&left, &hash);
         }
         self.edge.push(hash);
@@ -76,10 +73,7 @@ mod tests {
     ];
 
     fn bytes(hex: &str) -> Vec<u8> {
-        (0..hex.len())
-            .step_by(2)
-            .map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap())
-            .collect()
+        (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
     }
 
     #[test]
@@ -101,11 +95,7 @@ mod tests {
             let leaf = i.to_be_bytes().to_vec();
             range.push(LeafHash::of_line(&leaf));
             oracle.push(leaf);
-            assert_eq!(
-                range.root().as_bytes()[..],
-                oracle.root().as_bytes()[..],
-                "{i}"
-            );
+            assert_eq!(range.root().as_bytes()[..], oracle.root().as_bytes()[..], "{i}");
         }
     }
 }

@@ -75,17 +75,12 @@ pub struct Scan {
 impl Scan {
     /// The root at `size`, if it was asked for and reached.
     pub fn root_at(&self, size: u64) -> Option<TreeHash> {
-        self.roots
-            .iter()
-            .find(|(at, _)| *at == size)
-            .map(|(_, root)| *root)
+        self.roots.iter().find(|(at, _)| *at == size).map(|(_, root)| *root)
     }
 
     /// The first event this version of annals does not understand.
     pub fn first_unknown(&self) -> Option<&Recorded> {
-        self.events
-            .iter()
-            .find(|recorded| matches!(recorded.event, Event::Unknown(_)))
+        self.events.iter().find(|recorded| matches!(recorded.event, Event::Unknown(_)))
     }
 }
 
@@ -127,26 +122,19 @@ fn scan_segment(
 ) -> Result<(), Damage> {
     let expected = scan.chain.next_seq();
     if segment.first != expected {
-        return Err(Damage::Gap {
-            expected,
-            found: segment.first,
-        });
+        return Err(Damage::Gap { expected, found: segment.first });
     }
     for line in segment.bytes.split_inclusive(|&b| b == b'\n') {
         let Some(line) = line.strip_suffix(b"\n") else {
             if !is_last {
-                return Err(Damage::CutSegment {
-                    at: scan.chain.next_seq(),
-                });
+                return Err(Damage::CutSegment { at: scan.chain.next_seq() });
             }
             scan.torn = line.to_vec();
             return Ok(());
         };
         let recorded = scan.chain.accept(line)?;
         if recorded.seq == Seq(0) && !matches!(recorded.event, Event::LogCreated(_)) {
-            return Err(Damage::NoBeginning {
-                kind: recorded.event.kind().to_owned(),
-            });
+            return Err(Damage::NoBeginning { kind: recorded.event.kind().to_owned() });
         }
         scan.events.push(recorded);
         note_root(scan, sizes);

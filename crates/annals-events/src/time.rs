@@ -69,16 +69,10 @@ impl FromStr for Timestamp {
         if text.len() != 27 {
             return Err(refused());
         }
-        let time = NaiveDateTime::parse_from_str(text, STORED)
-            .map_err(|_| refused())?
-            .and_utc();
+        let time = NaiveDateTime::parse_from_str(text, STORED).map_err(|_| refused())?.and_utc();
         // Leap seconds and the like would not print as they were read.
         let parsed = Self::from_datetime(time);
-        if parsed.to_string() == text {
-            Ok(parsed)
-        } else {
-            Err(refused())
-        }
+        if parsed.to_string() == text { Ok(parsed) } else { Err(refused()) }
     }
 }
 

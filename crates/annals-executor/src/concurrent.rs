@@ -39,13 +39,8 @@ async fn build<R, P>(
             return Ok(Some(format!("index {index} is there and valid")));
         }
         IndexState::Invalid if begun => {
-            tracing::info!(
-                index,
-                "dropping the index an interrupted build left INVALID"
-            );
-            drop_index_concurrently(stage.session, index, table)
-                .await
-                .map_err(Stopped::Fault)?;
+            tracing::info!(index, "dropping the index an interrupted build left INVALID");
+            drop_index_concurrently(stage.session, index, table).await.map_err(Stopped::Fault)?;
         }
         IndexState::Invalid => {
             return Err(broken(format!(
@@ -58,9 +53,7 @@ async fn build<R, P>(
     send(stage, statement).await?;
     match look(index_on_table(stage.session, index, table).await)? {
         IndexState::Valid => Ok(None),
-        state => Err(broken(format!(
-            "after the build index {index} is {state:?}, not valid"
-        ))),
+        state => Err(broken(format!("after the build index {index} is {state:?}, not valid"))),
     }
 }
 
@@ -70,17 +63,12 @@ async fn drop<R, P>(
     index: &str,
     begun: bool,
 ) -> Result<Option<String>, Stopped> {
-    let before = index_state(stage.session, index)
-        .await
-        .map_err(Stopped::Fault)?;
+    let before = index_state(stage.session, index).await.map_err(Stopped::Fault)?;
     if begun && before == IndexState::Missing {
         return Ok(Some(format!("index {index} is gone")));
     }
     send(stage, statement).await?;
-    match index_state(stage.session, index)
-        .await
-        .map_err(Stopped::Fault)?
-    {
+    match index_state(stage.session, index).await.map_err(Stopped::Fault)? {
         IndexState::Missing => Ok(None),
         state => Err(broken(format!("after the drop index {index} is {state:?}"))),
     }
@@ -91,22 +79,9 @@ async fn send<R, P>(
     stage: &mut Stage<'_, R, P>,
     statement: &PlannedStatement,
 ) -> Result<(), Stopped> {
-    stage
-        .session
-        .run("SET lock_timeout = 0")
-        .await
-        .map_err(Stopped::Fault)?;
-    let sent = run_cancellable(
-        stage.session,
-        &statement.sql,
-        stage.context,
-        stage.interrupt,
-    )
-    .await;
-    let normal = format!(
-        "SET lock_timeout = {}",
-        stage.context.settings.lock_timeout_ms
-    );
+    stage.session.run("SET lock_timeout = 0").await.map_err(Stopped::Fault)?;
+    let sent = run_cancellable(stage.session, &statement.sql, stage.context, stage.interrupt).await;
+    let normal = format!("SET lock_timeout = {}", stage.context.settings.lock_timeout_ms);
     let reset = stage.session.run(&normal).await;
     sent?;
     reset.map_err(Stopped::Fault)

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use annals_events::{Event, LeafHash, RecordedError, RunId, Seq, Version};
+use annals_events::{Event, LeafHash, ReconciledAs, RecordedError, RunId, Seq, Timestamp, Version};
 use annals_migrations::{PlannedStatement, PlannedStep};
 use annals_postgres::{ConnectionSpec, LockKey, SessionSettings};
 
@@ -37,6 +37,9 @@ pub trait Recorder {
 
 /// Who watches a run.
 pub trait Progress {
+    /// Before anything else: a run that was killed has been settled. `step` is the migration whose
+    /// outcome was unknown, and what the evidence says of it.
+    fn recovered(&mut self, _by: &str, _began: Timestamp, _step: Option<(&str, ReconciledAs)>) {}
     /// A step begins: its place from 0, of how many.
     fn step_started(&mut self, _step: &PlannedStep, _at: usize, _of: usize) {}
     /// A statement outside a transaction begins: its place from 1.

@@ -66,10 +66,7 @@ async fn ask(
     key: StepKey,
     transaction: &str,
 ) -> Result<(ReconciledAs, Evidence), ReconcileError> {
-    let mut session = context
-        .spec
-        .connect(&context.application_name(), &context.settings)
-        .await?;
+    let mut session = context.spec.connect(&context.application_name(), &context.settings).await?;
     check_identity(&session, identity)?;
     let status = session.transaction_status(transaction).await?;
     if status == TransactionStatus::InProgress {
@@ -78,11 +75,7 @@ async fn ask(
     }
     let ledger_row = has_row(&mut session, context.workspace, key).await?;
     session.close().await;
-    let found = if ledger_row {
-        ReconciledAs::TookEffect
-    } else {
-        ReconciledAs::NoEffect
-    };
+    let found = if ledger_row { ReconciledAs::TookEffect } else { ReconciledAs::NoEffect };
     let evidence = Evidence {
         ledger_row,
         statements_done: 0,
@@ -100,15 +93,9 @@ fn check_identity(session: &Session, expected: &TargetIdentity) -> Result<(), Re
         return Ok(());
     }
     let show = |identity: &TargetIdentity| {
-        format!(
-            "{} on system {}",
-            identity.database, identity.system_identifier
-        )
+        format!("{} on system {}", identity.database, identity.system_identifier)
     };
-    Err(ReconcileError::OtherDatabase {
-        expected: show(expected),
-        found: show(found),
-    })
+    Err(ReconcileError::OtherDatabase { expected: show(expected), found: show(found) })
 }
 
 async fn has_row(
@@ -117,9 +104,7 @@ async fn has_row(
     key: StepKey,
 ) -> Result<bool, LedgerError> {
     let rows = session.read_ledger(workspace).await?;
-    Ok(rows
-        .iter()
-        .any(|row| row.run == key.run && row.step == key.step))
+    Ok(rows.iter().any(|row| row.run == key.run && row.step == key.step))
 }
 
 /// Settles the open step of an earlier run that was killed.
@@ -143,9 +128,7 @@ pub async fn reconcile(
     let ledger_row = installed && has_row(session, workspace, step.key).await?;
     let mut statements_done = 0;
     if installed && step.mode == StepMode::StatementByStatement {
-        let rows = session
-            .read_statements(workspace, &step.version, step.ordinal)
-            .await?;
+        let rows = session.read_statements(workspace, &step.version, step.ordinal).await?;
         statements_done = rows.len() as u64;
     }
     let begun = step
@@ -157,11 +140,7 @@ pub async fn reconcile(
         (false, true) => ReconciledAs::Partial,
         (false, false) => ReconciledAs::NoEffect,
     };
-    let evidence = Evidence {
-        ledger_row,
-        statements_done,
-        transaction: None,
-        transaction_status: None,
-    };
+    let evidence =
+        Evidence { ledger_row, statements_done, transaction: None, transaction_status: None };
     Ok((found, evidence))
 }

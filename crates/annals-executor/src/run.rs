@@ -72,11 +72,7 @@ pub(crate) enum StepEnd {
     /// It took effect in this transaction.
     Done { transaction: String },
     /// It did not.
-    Failed {
-        error: RecordedError,
-        effect: Effect,
-        hint: Option<String>,
-    },
+    Failed { error: RecordedError, effect: Effect, hint: Option<String> },
     /// It was stopped on request and left nothing (or, outside a transaction, its beginning).
     Interrupted { effect: Effect, reason: String },
     /// Settled after the connection was lost around the commit.
@@ -91,11 +87,7 @@ impl StepEnd {
     /// A failure that left nothing.
     pub(crate) fn failed(fault: &Fault, step: &PlannedStep, statement: Option<usize>) -> Self {
         let (error, hint) = describe(fault, step, statement);
-        Self::Failed {
-            error,
-            effect: Effect::None,
-            hint,
-        }
+        Self::Failed { error, effect: Effect::None, hint }
     }
 }
 
@@ -131,13 +123,7 @@ pub async fn execute<R: Recorder, P: Progress>(
         }
         .into(),
     );
-    let mut stage = Stage {
-        session,
-        context,
-        recorder,
-        progress,
-        interrupt,
-    };
+    let mut stage = Stage { session, context, recorder, progress, interrupt };
     let mut alive = true;
     for (at, step) in plan.steps.iter().enumerate() {
         if let Some(reason) = may_not_go_on(&mut stage, &mut alive).await {
@@ -151,11 +137,7 @@ pub async fn execute<R: Recorder, P: Progress>(
             Err(error) => {
                 let unrecorded = at.checked_sub(1);
                 let end = RunEnd::NotRecorded { unrecorded, error };
-                return RunReport {
-                    end,
-                    done: at,
-                    session_alive: alive,
-                };
+                return RunReport { end, done: at, session_alive: alive };
             }
         };
         failpoint::hit("after_intent");
@@ -172,14 +154,7 @@ pub async fn execute<R: Recorder, P: Progress>(
             }
         }
     }
-    finish(
-        &mut stage,
-        waiting,
-        RunEnd::Succeeded,
-        plan.steps.len(),
-        alive,
-    )
-    .await
+    finish(&mut stage, waiting, RunEnd::Succeeded, plan.steps.len(), alive).await
 }
 
 /// Before each step: a stop was asked for, or the lock is no longer ours.
@@ -209,75 +184,34 @@ fn take_in<R, P: Progress>(
 ) -> Option<(RunEnd, usize, bool)> {
     let (run, place) = (stage.context.run, at as u64);
     let failed = |error: &RecordedError, effect| -> Event {
-        StepFailed {
-            duration_us,
-            effect,
-            error: error.clone(),
-            run,
-            step: place,
-        }
-        .into()
+        StepFailed { duration_us, effect, error: error.clone(), run, step: place }.into()
     };
     match end {
         StepEnd::Done { transaction } => {
-            waiting.push(
-                StepSucceeded {
-                    duration_us,
-                    run,
-                    step: place,
-                    transaction,
-                }
-                .into(),
-            );
+            waiting.push(StepSucceeded { duration_us, run, step: place, transaction }.into());
             stage.progress.step_succeeded(step, duration_us);
             None
         }
-        StepEnd::Failed {
-            error,
-            effect,
-            hint,
-        } => {
+        StepEnd::Failed { error, effect, hint } => {
             waiting.push(failed(&error, effect));
             stage.progress.step_failed(step, &error);
-            Some((
-                RunEnd::Failed {
-                    step: at,
-                    error,
-                    effect,
-                    hint,
-                },
-                0,
-                false,
-            ))
+            Some((RunEnd::Failed { step: at, error, effect, hint }, 0, false))
         }
         StepEnd::Interrupted { effect, reason } => {
-            let error = RecordedError {
-                code: None,
-                line: None,
-                message: reason.clone(),
-                statement: None,
-            };
+            let error =
+                RecordedError { code: None, line: None, message: reason.clone(), statement: None };
             waiting.push(failed(&error, effect));
             Some((RunEnd::Interrupted { step: at, reason }, 0, false))
         }
         StepEnd::Settled { event, took_effect } => {
             waiting.push(event);
             let reason = "the connection was lost around a commit".to_owned();
-            Some((
-                RunEnd::Interrupted { step: at, reason },
-                usize::from(took_effect),
-                true,
-            ))
+            Some((RunEnd::Interrupted { step: at, reason }, usize::from(took_effect), true))
         }
         StepEnd::InDoubt { reason } => Some((RunEnd::InDoubt { step: at, reason }, 0, true)),
-        StepEnd::NotRecorded(error) => Some((
-            RunEnd::NotRecorded {
-                unrecorded: None,
-                error,
-            },
-            0,
-            false,
-        )),
+        StepEnd::NotRecorded(error) => {
+            Some((RunEnd::NotRecorded { unrecorded: None, error }, 0, false))
+        }
     }
 }
 
@@ -294,40 +228,20 @@ async fn finish<R: Recorder, P>(
         RunEnd::Interrupted { reason, .. } => (RunOutcome::Interrupted, Some(reason.clone())),
         // The run stays open: whoever comes next settles it from evidence.
         RunEnd::InDoubt { .. } | RunEnd::NotRecorded { .. } => {
-            return RunReport {
-                end,
-                done,
-                session_alive: alive,
-            };
+            return RunReport { end, done, session_alive: alive };
         }
     };
     let run = stage.context.run;
-    waiting.push(
-        RunFinished {
-            outcome,
-            reason,
-            run,
-            steps_done: done as u64,
-        }
-        .into(),
-    );
+    waiting.push(RunFinished { outcome, reason, run, steps_done: done as u64 }.into());
     match stage.recorder.record(waiting).await {
         Ok(_) => {
             failpoint::hit("after_outcome");
-            RunReport {
-                end,
-                done,
-                session_alive: alive,
-            }
+            RunReport { end, done, session_alive: alive }
         }
         Err(error) => {
             let unrecorded = done.checked_sub(1);
             let end = RunEnd::NotRecorded { unrecorded, error };
-            RunReport {
-                end,
-                done,
-                session_alive: alive,
-            }
+            RunReport { end, done, session_alive: alive }
         }
     }
 }
@@ -372,10 +286,7 @@ pub(crate) fn ledger_row<'a>(
 
 /// Names the step `at` of a run.
 pub(crate) fn key(context: &RunContext<'_>, at: usize) -> StepKey {
-    StepKey {
-        run: context.run,
-        step: at as u64,
-    }
+    StepKey { run: context.run, step: at as u64 }
 }
 
 /// A fault as an event keeps it, with the line of the file it points at, and the server's hint.
@@ -388,43 +299,23 @@ pub(crate) fn describe(
     let (code, hint, position, text) = match fault {
         Fault::Server(error) => {
             let text = error.message.clone();
-            (
-                Some(error.code.clone()),
-                error.hint.clone(),
-                error.position,
-                text,
-            )
+            (Some(error.code.clone()), error.hint.clone(), error.position, text)
         }
         Fault::Connection(_) | Fault::Protocol(_) => (None, None, None, fault.to_string()),
     };
     let line = planned.map(|planned| {
         let before = position.map_or(0, |at| {
-            planned
-                .sql
-                .chars()
-                .take(at.saturating_sub(1))
-                .filter(|&c| c == '\n')
-                .count()
+            planned.sql.chars().take(at.saturating_sub(1)).filter(|&c| c == '\n').count()
         });
         u64::from(planned.line) + before as u64
     });
     let statement = statement.map(|at| at as u64 + 1);
-    (
-        RecordedError {
-            code,
-            line,
-            message: shorten(text),
-            statement,
-        },
-        hint,
-    )
+    (RecordedError { code, line, message: shorten(text), statement }, hint)
 }
 
 fn shorten(mut message: String) -> String {
     if message.len() > MAX_MESSAGE_BYTES {
-        let end = (0..=MAX_MESSAGE_BYTES)
-            .rev()
-            .find(|at| message.is_char_boundary(*at));
+        let end = (0..=MAX_MESSAGE_BYTES).rev().find(|at| message.is_char_boundary(*at));
         message.truncate(end.unwrap_or(0));
     }
     message
@@ -442,10 +333,7 @@ pub(crate) fn already_taken(step: &PlannedStep) -> RecordedError {
     RecordedError {
         code: Some(UNIQUE_VIOLATION.to_owned()),
         line: None,
-        message: format!(
-            "{} has been {did} by another runner in the meantime",
-            step.id()
-        ),
+        message: format!("{} has been {did} by another runner in the meantime", step.id()),
         statement: None,
     }
 }

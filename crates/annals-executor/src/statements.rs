@@ -31,9 +31,7 @@ pub(crate) async fn run<R: Recorder, P: crate::Progress>(
         if done.contains(&(n as u64 + 1)) {
             continue;
         }
-        stage
-            .progress
-            .statement_started(statement, n + 1, step.statements.len());
+        stage.progress.statement_started(statement, n + 1, step.statements.len());
         if let Err(end) = run_statement(stage, step, at, intent, n).await {
             return end;
         }
@@ -46,20 +44,12 @@ async fn done_before<R, P>(
     stage: &mut Stage<'_, R, P>,
     step: &PlannedStep,
 ) -> Result<BTreeSet<u64>, StepEnd> {
-    let rows = stage
-        .session
-        .read_statements(stage.context.workspace, &step.version, step.ordinal);
-    let rows = rows
-        .await
-        .map_err(|error| refused(error.to_string(), Effect::None))?;
-    let rows: BTreeMap<u64, Digest> = rows
-        .into_iter()
-        .map(|row| (row.statement, row.sql))
-        .collect();
+    let rows = stage.session.read_statements(stage.context.workspace, &step.version, step.ordinal);
+    let rows = rows.await.map_err(|error| refused(error.to_string(), Effect::None))?;
+    let rows: BTreeMap<u64, Digest> =
+        rows.into_iter().map(|row| (row.statement, row.sql)).collect();
     for (statement, digest) in &rows {
-        let planned = usize::try_from(*statement - 1)
-            .ok()
-            .and_then(|n| step.statements.get(n));
+        let planned = usize::try_from(*statement - 1).ok().and_then(|n| step.statements.get(n));
         if planned.map(sql_digest) != Some(*digest) {
             let reason = format!(
                 "statement {statement} has been done in another form; restore it in the file and \
@@ -76,17 +66,8 @@ fn sql_digest(statement: &PlannedStatement) -> Digest {
 }
 
 fn refused(message: String, effect: Effect) -> StepEnd {
-    let error = RecordedError {
-        code: None,
-        line: None,
-        message,
-        statement: None,
-    };
-    StepEnd::Failed {
-        error,
-        effect,
-        hint: None,
-    }
+    let error = RecordedError { code: None, line: None, message, statement: None };
+    StepEnd::Failed { error, effect, hint: None }
 }
 
 async fn run_statement<R: Recorder, P>(
@@ -98,34 +79,17 @@ async fn run_statement<R: Recorder, P>(
 ) -> Result<(), StepEnd> {
     let statement = &step.statements[n];
     let (run, place, number) = (stage.context.run, at as u64, n as u64 + 1);
-    let begun = stage
-        .context
-        .begun
-        .get(&step.version)
-        .is_some_and(|begun| begun.contains(&number));
+    let begun = stage.context.begun.get(&step.version).is_some_and(|begun| begun.contains(&number));
     let sql = sql_digest(statement);
-    let started: Event = StatementStarted {
-        run,
-        sql,
-        statement: number,
-        step: place,
-    }
-    .into();
-    stage
-        .recorder
-        .record(vec![started])
-        .await
-        .map_err(StepEnd::NotRecorded)?;
+    let started: Event = StatementStarted { run, sql, statement: number, step: place }.into();
+    stage.recorder.record(vec![started]).await.map_err(StepEnd::NotRecorded)?;
     failpoint::hit("after_statement_intent");
     let clock = Instant::now();
-    let row = StatementRow {
-        statement: number,
-        sql,
-    };
+    let row = StatementRow { statement: number, sql };
     let found = match &statement.class {
-        StatementClass::Transactional => in_transaction(stage, step, at, intent, n, &row)
-            .await
-            .map(|()| None),
+        StatementClass::Transactional => {
+            in_transaction(stage, step, at, intent, n, &row).await.map(|()| None)
+        }
         _ => outside(stage, step, at, intent, n, (&row, begun)).await,
     };
     let found = found.map_err(|stopped| {
@@ -133,19 +97,9 @@ async fn run_statement<R: Recorder, P>(
         stopped.into_end(step, n, effect)
     })?;
     let duration_us = u64::try_from(clock.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let succeeded: Event = StatementSucceeded {
-        duration_us,
-        found,
-        run,
-        statement: number,
-        step: place,
-    }
-    .into();
-    stage
-        .recorder
-        .record(vec![succeeded])
-        .await
-        .map_err(StepEnd::NotRecorded)?;
+    let succeeded: Event =
+        StatementSucceeded { duration_us, found, run, statement: number, step: place }.into();
+    stage.recorder.record(vec![succeeded]).await.map_err(StepEnd::NotRecorded)?;
     failpoint::hit("after_statement_outcome");
     Ok(())
 }
@@ -155,18 +109,11 @@ async fn run_statement<R: Recorder, P>(
 fn effect(step: &PlannedStep, n: usize, stopped: &Stopped) -> Effect {
     let alone = n == 0 && step.statements[n].class == StatementClass::Transactional;
     let lost = matches!(stopped, Stopped::Fault(fault) if fault.ends_session());
-    if alone && !lost {
-        Effect::None
-    } else {
-        Effect::Partial
-    }
+    if alone && !lost { Effect::None } else { Effect::Partial }
 }
 
 fn limits(step: &PlannedStep) -> TransactionLimits {
-    TransactionLimits {
-        lock_ms: step.timeouts.lock_ms,
-        statement_ms: step.timeouts.statement_ms,
-    }
+    TransactionLimits { lock_ms: step.timeouts.lock_ms, statement_ms: step.timeouts.statement_ms }
 }
 
 /// The statement and its row in one transaction.
@@ -178,18 +125,10 @@ async fn in_transaction<R, P>(
     n: usize,
     row: &StatementRow,
 ) -> Result<(), Stopped> {
-    stage
-        .session
-        .begin(limits(step))
-        .await
-        .map_err(Stopped::Fault)?;
+    stage.session.begin(limits(step)).await.map_err(Stopped::Fault)?;
     let ledger = ledger_row(stage.context, step, at, intent);
     let work = async {
-        stage
-            .session
-            .insert_statement_row(&ledger, row)
-            .await
-            .map_err(Stopped::Fault)?;
+        stage.session.insert_statement_row(&ledger, row).await.map_err(Stopped::Fault)?;
         let sql = &step.statements[n].sql;
         run_cancellable(stage.session, sql, stage.context, stage.interrupt).await
     };
@@ -215,11 +154,7 @@ async fn outside<R, P>(
     let found = concurrent::run(stage, &step.statements[n], begun).await?;
     failpoint::hit("after_statement_effect");
     let ledger = ledger_row(stage.context, step, at, intent);
-    stage
-        .session
-        .insert_statement_row(&ledger, row)
-        .await
-        .map_err(Stopped::Fault)?;
+    stage.session.insert_statement_row(&ledger, row).await.map_err(Stopped::Fault)?;
     failpoint::hit("after_statement_row");
     restore(stage).await.map_err(Stopped::Fault)?;
     Ok(found)
@@ -227,11 +162,7 @@ async fn outside<R, P>(
 
 /// A file that sets something for the session sets it for the statement, not for the next step.
 async fn restore<R, P>(stage: &mut Stage<'_, R, P>) -> Result<(), Fault> {
-    if stage.session.state_is_clean().await? {
-        Ok(())
-    } else {
-        stage.session.restore_state().await
-    }
+    if stage.session.state_is_clean().await? { Ok(()) } else { stage.session.restore_state().await }
 }
 
 /// The ledger row of the whole step, in a transaction of its own.
@@ -254,19 +185,11 @@ async fn write_ledger_row<R, P>(
             let _ = stage.session.roll_back().await;
             if fault.code() == Some(UNIQUE_VIOLATION) {
                 let error = already_taken(step);
-                return StepEnd::Failed {
-                    error,
-                    effect: Effect::None,
-                    hint: None,
-                };
+                return StepEnd::Failed { error, effect: Effect::None, hint: None };
             }
             // Every statement is noted in the target; the next run writes the row.
             let (error, hint) = crate::run::describe(&fault, step, None);
-            StepEnd::Failed {
-                error,
-                effect: Effect::Partial,
-                hint,
-            }
+            StepEnd::Failed { error, effect: Effect::Partial, hint }
         }
     }
 }

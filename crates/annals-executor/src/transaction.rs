@@ -47,9 +47,7 @@ pub(crate) async fn run<R: Recorder, P: crate::Progress>(
     {
         tracing::warn!(%fault, "the session could not be restored after a step");
     }
-    StepEnd::Done {
-        transaction: work.transaction,
-    }
+    StepEnd::Done { transaction: work.transaction }
 }
 
 struct Work {
@@ -72,42 +70,23 @@ async fn inside<R: Recorder, P: crate::Progress>(
         Ok(transaction) => transaction,
         Err(fault) if fault.code() == Some(UNIQUE_VIOLATION) => {
             let error = already_taken(step);
-            return Err(StepEnd::Failed {
-                error,
-                effect: Effect::None,
-                hint: None,
-            });
+            return Err(StepEnd::Failed { error, effect: Effect::None, hint: None });
         }
         Err(fault) => return Err(failed(fault)),
     };
     failpoint::hit("after_ledger_row");
     for (n, statement) in step.statements.iter().enumerate() {
-        run_cancellable(
-            stage.session,
-            &statement.sql,
-            stage.context,
-            stage.interrupt,
-        )
-        .await
-        .map_err(|stopped| stopped.into_end(step, n, Effect::None))?;
+        run_cancellable(stage.session, &statement.sql, stage.context, stage.interrupt)
+            .await
+            .map_err(|stopped| stopped.into_end(step, n, Effect::None))?;
         failpoint::hit("after_statement");
     }
-    let session_changed = stage
-        .session
-        .check_transaction(&transaction)
-        .await
-        .map_err(failed)?;
+    let session_changed = stage.session.check_transaction(&transaction).await.map_err(failed)?;
     if stage.interrupt.requested() {
         let reason = "stopped on request before the commit".to_owned();
-        return Err(StepEnd::Interrupted {
-            effect: Effect::None,
-            reason,
-        });
+        return Err(StepEnd::Interrupted { effect: Effect::None, reason });
     }
-    Ok(Work {
-        transaction,
-        session_changed,
-    })
+    Ok(Work { transaction, session_changed })
 }
 
 async fn settle<R, P>(stage: &mut Stage<'_, R, P>, at: usize, transaction: &str) -> StepEnd {
@@ -115,21 +94,11 @@ async fn settle<R, P>(stage: &mut Stage<'_, R, P>, at: usize, transaction: &str)
     let identity = stage.session.facts().identity.clone();
     match settle_commit(stage.context, &identity, key, transaction).await {
         Ok((found, evidence)) => {
-            let event = StepReconciled {
-                evidence,
-                found,
-                run: key.run,
-                step: key.step,
-            };
+            let event = StepReconciled { evidence, found, run: key.run, step: key.step };
             let took_effect = found == annals_events::ReconciledAs::TookEffect;
-            StepEnd::Settled {
-                event: event.into(),
-                took_effect,
-            }
+            StepEnd::Settled { event: event.into(), took_effect }
         }
-        Err(error) => StepEnd::InDoubt {
-            reason: error.to_string(),
-        },
+        Err(error) => StepEnd::InDoubt { reason: error.to_string() },
     }
 }
 
@@ -147,11 +116,7 @@ impl Stopped {
         match self {
             Self::Fault(fault) => {
                 let (error, hint) = describe(&fault, step, Some(statement));
-                StepEnd::Failed {
-                    error,
-                    effect,
-                    hint,
-                }
+                StepEnd::Failed { error, effect, hint }
             }
             Self::OnRequest => {
                 let reason = format!("stopped on request in statement {}", statement + 1);
@@ -179,10 +144,8 @@ pub(crate) async fn run_cancellable(
     match finished {
         Some(result) => result.map_err(Stopped::Fault),
         None => {
-            if let Ok(mut other) = context
-                .spec
-                .connect(&context.application_name(), &context.settings)
-                .await
+            if let Ok(mut other) =
+                context.spec.connect(&context.application_name(), &context.settings).await
             {
                 // If it has just finished, there is nothing to cancel: also fine.
                 let _ = other.cancel_backend(pid).await;

@@ -40,9 +40,7 @@ pub struct FileStatus<'a> {
 
 /// Compares every file with the history, in the files' order; those whose file is gone come last.
 pub fn compare_files<'a>(set: &'a MigrationSet, history: &'a History) -> Vec<FileStatus<'a>> {
-    let newest = set
-        .iter()
-        .rposition(|m| history.applied_version(&m.version).is_some());
+    let newest = set.iter().rposition(|m| history.applied_version(&m.version).is_some());
     let mut statuses: Vec<FileStatus<'a>> = set
         .iter()
         .enumerate()
@@ -54,19 +52,10 @@ pub fn compare_files<'a>(set: &'a MigrationSet, history: &'a History) -> Vec<Fil
                 None => FileState::Pending,
             };
             let (version, name) = (&migration.version, migration.name.as_str());
-            FileStatus {
-                version,
-                name,
-                state,
-                migration: Some(migration),
-                applied,
-            }
+            FileStatus { version, name, state, migration: Some(migration), applied }
         })
         .collect();
-    let gone = history
-        .applied()
-        .iter()
-        .filter(|change| set.get(&change.version).is_none());
+    let gone = history.applied().iter().filter(|change| set.get(&change.version).is_none());
     statuses.extend(gone.map(|change| FileStatus {
         version: &change.version,
         name: &change.name,
@@ -103,10 +92,7 @@ fn check_file(status: &FileStatus<'_>) -> Option<Finding> {
             remedy: remedy.to_owned(),
         })
     };
-    let when = status
-        .applied
-        .map(|change| change.at.to_human())
-        .unwrap_or_default();
+    let when = status.applied.map(|change| change.at.to_human()).unwrap_or_default();
     match status.state {
         FileState::Applied | FileState::Pending => None,
         FileState::Reformatted => finding(

@@ -43,9 +43,7 @@ pub struct Finding {
 /// The verdict of each family, from everything found; `data_consistency` is not checked here.
 pub fn family_outcomes(findings: &[Finding], schema_checked: bool) -> CheckResults {
     let of = |family: CheckFamily, checked: bool| {
-        let failed = findings
-            .iter()
-            .any(|f| f.family == family && f.severity == Severity::Error);
+        let failed = findings.iter().any(|f| f.family == family && f.severity == Severity::Error);
         match (failed, checked) {
             (true, _) => CheckOutcome::Failed,
             (false, true) => CheckOutcome::Passed,

@@ -57,10 +57,7 @@ pub fn compare_ledger(
         .iter()
         .map(|change| ((&change.version, change.ordinal), change))
         .collect();
-    let origin = events
-        .first()
-        .map(|event| event.origin.as_str())
-        .unwrap_or_default();
+    let origin = events.first().map(|event| event.origin.as_str()).unwrap_or_default();
     for row in rows {
         match changes.get(&(&row.version, row.ordinal)) {
             Some(change) => mismatches.extend(compare_row(row, change)),
@@ -80,49 +77,24 @@ pub fn compare_ledger(
     }
     let known: std::collections::BTreeSet<(&Version, u64)> =
         rows.iter().map(|row| (&row.version, row.ordinal)).collect();
-    let unknown = history
-        .changes()
-        .iter()
-        .filter(|c| !known.contains(&(&c.version, c.ordinal)));
+    let unknown = history.changes().iter().filter(|c| !known.contains(&(&c.version, c.ordinal)));
     mismatches.extend(unknown.map(|c| LedgerMismatch::NotInLedger(Box::new(c.clone()))));
     mismatches
 }
 
 fn compare_row(row: &LedgerRow, change: &Change) -> Option<LedgerMismatch> {
     let pairs = [
-        (
-            "direction",
-            row.direction.to_string(),
-            change.direction.to_string(),
-        ),
+        ("direction", row.direction.to_string(), change.direction.to_string()),
         ("name", row.name.clone(), change.name.clone()),
-        (
-            "file digest",
-            row.file_raw.to_string(),
-            change.file.raw.to_string(),
-        ),
+        ("file digest", row.file_raw.to_string(), change.file.raw.to_string()),
         ("run", row.run.to_string(), change.key.run.to_string()),
         ("step", row.step.to_string(), change.key.step.to_string()),
-        (
-            "intent",
-            row.intent_hash.to_string(),
-            change.intent_hash.to_string(),
-        ),
-        (
-            "intent seq",
-            row.intent_seq.to_string(),
-            change.intent_seq.to_string(),
-        ),
+        ("intent", row.intent_hash.to_string(), change.intent_hash.to_string()),
+        ("intent seq", row.intent_seq.to_string(), change.intent_seq.to_string()),
     ];
     let (what, ledger, log) = pairs.into_iter().find(|(_, ledger, log)| ledger != log)?;
     let (version, ordinal) = (row.version.clone(), row.ordinal);
-    Some(LedgerMismatch::Different {
-        version,
-        ordinal,
-        what,
-        ledger,
-        log,
-    })
+    Some(LedgerMismatch::Different { version, ordinal, what, ledger, log })
 }
 
 /// The mismatches as findings.
@@ -157,23 +129,13 @@ impl LedgerMismatch {
                 ),
                 "a row was added by hand, or the log was replaced: compare with a copy of the log",
             ),
-            Self::Different {
-                version,
-                ordinal,
-                what,
-                ledger,
-                log,
-            } => (
+            Self::Different { version, ordinal, what, ledger, log } => (
                 "ledger.different",
                 version.to_string(),
                 format!("change {ordinal}: {what} is {ledger} in the ledger and {log} in the log"),
                 "one of the two was edited: compare both with a copy of the log",
             ),
-            Self::OlderLog {
-                ledger_seq,
-                ledger_hash,
-                log_size,
-            } => (
+            Self::OlderLog { ledger_seq, ledger_hash, log_size } => (
                 "log.older",
                 "event log".to_owned(),
                 format!(
@@ -184,10 +146,7 @@ impl LedgerMismatch {
                 ),
                 "this is an older copy of the log: fetch the newest one",
             ),
-            Self::OtherLog {
-                ledger_origin,
-                log_origin,
-            } => (
+            Self::OtherLog { ledger_origin, log_origin } => (
                 "log.other",
                 "event log".to_owned(),
                 format!(

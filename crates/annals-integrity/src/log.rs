@@ -55,10 +55,7 @@ pub fn verify_log(scan: &Scan, checkpoint: Option<&[u8]>, key: &VerifierKey) -> 
     let signed = checkpoint.map(|note| Checkpoint::open(note, key));
     let (size, torn_bytes) = (scan.chain.size(), scan.torn.len() as u64);
     let verdict = match (&scan.damage, &signed) {
-        (Some(damage), _) => LogVerdict::Damaged {
-            at: damage.at(),
-            reason: damage.to_string(),
-        },
+        (Some(damage), _) => LogVerdict::Damaged { at: damage.at(), reason: damage.to_string() },
         (None, None) => LogVerdict::NeverSigned,
         (None, Some(Err(error))) => LogVerdict::Checkpoint(error.clone()),
         (None, Some(Ok(checkpoint))) => signed_verdict(scan, checkpoint),
@@ -66,9 +63,7 @@ pub fn verify_log(scan: &Scan, checkpoint: Option<&[u8]>, key: &VerifierKey) -> 
     LogVerification {
         verdict,
         events: size,
-        signed: signed
-            .and_then(Result::ok)
-            .map_or(0, |checkpoint| checkpoint.size),
+        signed: signed.and_then(Result::ok).map_or(0, |checkpoint| checkpoint.size),
         root: scan.chain.root(),
         torn_bytes,
     }
@@ -77,10 +72,7 @@ pub fn verify_log(scan: &Scan, checkpoint: Option<&[u8]>, key: &VerifierKey) -> 
 fn signed_verdict(scan: &Scan, checkpoint: &Checkpoint) -> LogVerdict {
     let signed = checkpoint.size;
     match scan.root_at(signed) {
-        None => LogVerdict::CutTail {
-            size: scan.chain.size(),
-            signed,
-        },
+        None => LogVerdict::CutTail { size: scan.chain.size(), signed },
         Some(root)
             if root == checkpoint.root && scan.chain.origin() == Some(&checkpoint.origin) =>
         {

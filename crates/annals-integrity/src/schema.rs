@@ -50,12 +50,7 @@ fn change(change: &Change) -> String {
             format!("{:?}{dots}", short)
         }
     };
-    format!(
-        "{} was {}, is {}",
-        change.attribute,
-        show(&change.before),
-        show(&change.after)
-    )
+    format!("{} was {}, is {}", change.attribute, show(&change.before), show(&change.after))
 }
 
 /// What is wrong with a schema whatever was expected.
@@ -63,9 +58,7 @@ pub fn check_validity(snapshot: &Snapshot) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (key, attributes) in snapshot.iter() {
         let is = |attribute: &str, value: &str| {
-            attributes
-                .get(attribute)
-                .is_some_and(|found| found == value)
+            attributes.get(attribute).is_some_and(|found| found == value)
         };
         let (id, severity, evidence, remedy) = match key.kind {
             ObjectKind::Index if is("valid", "false") => (
@@ -105,9 +98,7 @@ pub fn check_validity(snapshot: &Snapshot) -> Vec<Finding> {
 fn policies_without_row_security(snapshot: &Snapshot) -> impl Iterator<Item = Finding> + '_ {
     let off = snapshot.iter().filter(|(key, attributes)| {
         key.kind == ObjectKind::RowSecurity
-            && attributes
-                .get("enabled")
-                .is_some_and(|enabled| enabled == "false")
+            && attributes.get("enabled").is_some_and(|enabled| enabled == "false")
     });
     off.filter_map(|(table, _)| {
         let prefix = format!("{}.", table.name);

@@ -56,18 +56,11 @@ impl Checkpoint {
         if lines.next().is_some() {
             return Err(malformed("lines after the root"));
         }
-        let origin = origin
-            .parse()
-            .map_err(|_| malformed("the origin has another form"))?;
+        let origin = origin.parse().map_err(|_| malformed("the origin has another form"))?;
         let canonical = size == "0" || !size.starts_with('0');
-        let size = size
-            .parse()
-            .ok()
-            .filter(|_| canonical && size.bytes().all(|b| b.is_ascii_digit()));
-        let root = BASE64
-            .decode(root)
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok());
+        let size =
+            size.parse().ok().filter(|_| canonical && size.bytes().all(|b| b.is_ascii_digit()));
+        let root = BASE64.decode(root).ok().and_then(|bytes| bytes.try_into().ok());
         Ok(Self {
             origin,
             size: size.ok_or(malformed("the size is a decimal number"))?,
@@ -90,24 +83,14 @@ mod tests {
             root: CompactRange::default().root(),
         };
         let note = checkpoint.sign(&key);
-        assert_eq!(
-            Checkpoint::open(note.as_bytes(), &key.verifier()),
-            Ok(checkpoint)
-        );
+        assert_eq!(Checkpoint::open(note.as_bytes(), &key.verifier()), Ok(checkpoint));
         let changed = note.replacen("\n12\n", "\n13\n", 1);
         assert!(Checkpoint::open(changed.as_bytes(), &key.verifier()).is_err());
     }
 
     #[test]
     fn other_texts_are_not_checkpoints() {
-        for bad in [
-            "",
-            "a/b\n",
-            "a/b\n1\n",
-            "a/b\n01\nAA==\n",
-            "a/b\n-1\nAA==\n",
-            "a\n1\nAA==\n",
-        ] {
+        for bad in ["", "a/b\n", "a/b\n1\n", "a/b\n01\nAA==\n", "a/b\n-1\nAA==\n", "a\n1\nAA==\n"] {
             assert!(Checkpoint::parse(bad).is_err(), "{bad:?}");
         }
     }

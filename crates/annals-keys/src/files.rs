@@ -37,10 +37,7 @@ pub enum KeyFileError {
 }
 
 fn io(path: &Path) -> impl FnOnce(std::io::Error) -> KeyFileError + '_ {
-    move |source| KeyFileError::Io {
-        path: path.to_owned(),
-        source,
-    }
+    move |source| KeyFileError::Io { path: path.to_owned(), source }
 }
 
 /// Writes both halves of `key`, the secret one readable by its owner only. Never overwrites.
@@ -53,9 +50,7 @@ pub fn write_pair(key: &SecretKey, secret: &Path, public: &Path) -> Result<(), K
         let mut options = fs::OpenOptions::new();
         let options = options.write(true).create_new(true).mode(mode);
         let mut file = options.open(path).map_err(io(path))?;
-        file.write_all(text.as_bytes())
-            .and_then(|()| file.sync_all())
-            .map_err(io(path))
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io(path))
     };
     write(secret, 0o600, &key.expose())?;
     write(public, 0o644, &format!("{}\n", key.verifier()))
@@ -69,16 +64,11 @@ pub fn write_pair(key: &SecretKey, secret: &Path, public: &Path) -> Result<(), K
 pub fn load_secret(path: &Path) -> Result<SecretKey, KeyFileError> {
     let mode = fs::metadata(path).map_err(io(path))?.mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Err(KeyFileError::Exposed {
-            path: path.to_owned(),
-            mode,
-        });
+        return Err(KeyFileError::Exposed { path: path.to_owned(), mode });
     }
     let text = fs::read_to_string(path).map_err(io(path))?;
-    SecretKey::parse(&text).map_err(|source| KeyFileError::Content {
-        path: path.to_owned(),
-        source,
-    })
+    SecretKey::parse(&text)
+        .map_err(|source| KeyFileError::Content { path: path.to_owned(), source })
 }
 
 /// Loads a public key.
@@ -88,10 +78,7 @@ pub fn load_secret(path: &Path) -> Result<SecretKey, KeyFileError> {
 /// When the file is missing or holds something else.
 pub fn load_verifier(path: &Path) -> Result<VerifierKey, KeyFileError> {
     let text = fs::read_to_string(path).map_err(io(path))?;
-    text.trim().parse().map_err(|source| KeyFileError::Content {
-        path: path.to_owned(),
-        source,
-    })
+    text.trim().parse().map_err(|source| KeyFileError::Content { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -105,18 +92,9 @@ mod tests {
         let (secret, public) = (folder.path().join("log.key"), folder.path().join("log.pub"));
         let key = SecretKey::generate("demo/production").unwrap();
         write_pair(&key, &secret, &public).unwrap();
-        assert_eq!(
-            load_secret(&secret).unwrap().verifier(),
-            load_verifier(&public).unwrap()
-        );
-        assert!(matches!(
-            write_pair(&key, &secret, &public),
-            Err(KeyFileError::Io { .. })
-        ));
+        assert_eq!(load_secret(&secret).unwrap().verifier(), load_verifier(&public).unwrap());
+        assert!(matches!(write_pair(&key, &secret, &public), Err(KeyFileError::Io { .. })));
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(
-            load_secret(&secret),
-            Err(KeyFileError::Exposed { mode: 0o640, .. })
-        ));
+        assert!(matches!(load_secret(&secret), Err(KeyFileError::Exposed { mode: 0o640, .. })));
     }
 }

@@ -43,11 +43,7 @@ fn key_id(name: &str, public: &[u8]) -> u32 {
     context.update(&[b'\n', TYPE_ED25519]);
     context.update(public);
     let digest = context.finish();
-    u32::from_be_bytes(
-        digest.as_ref()[..4]
-            .try_into()
-            .expect("a digest has four bytes"),
-    )
+    u32::from_be_bytes(digest.as_ref()[..4].try_into().expect("a digest has four bytes"))
 }
 
 fn name_is_valid(name: &str) -> bool {
@@ -73,9 +69,7 @@ impl VerifierKey {
     }
 
     fn verify(&self, text: &[u8], signature: &[u8]) -> bool {
-        UnparsedPublicKey::new(&ED25519, self.public)
-            .verify(text, signature)
-            .is_ok()
+        UnparsedPublicKey::new(&ED25519, self.public).verify(text, signature).is_ok()
     }
 }
 
@@ -99,14 +93,10 @@ fn split_key(text: &str) -> Result<(&str, u32, [u8; 32]), ParseKeyError> {
         return Err(ParseKeyError("the id has eight hexadecimal digits"));
     }
     let id = u32::from_str_radix(id, 16).map_err(|_| ParseKeyError("the id is hexadecimal"))?;
-    let data = BASE64
-        .decode(data)
-        .map_err(|_| ParseKeyError("the key is base64"))?;
+    let data = BASE64.decode(data).map_err(|_| ParseKeyError("the key is base64"))?;
     match data.split_first() {
         Some((&TYPE_ED25519, key)) => {
-            let key = key
-                .try_into()
-                .map_err(|_| ParseKeyError("an Ed25519 key has 32 bytes"))?;
+            let key = key.try_into().map_err(|_| ParseKeyError("an Ed25519 key has 32 bytes"))?;
             Ok((name, id, key))
         }
         _ => Err(ParseKeyError("not an Ed25519 key (type 1)")),
@@ -118,15 +108,8 @@ impl FromStr for VerifierKey {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (name, id, public) = split_key(text.trim_end())?;
-        let key = Self {
-            name: name.to_owned(),
-            public,
-        };
-        if key.id() == id {
-            Ok(key)
-        } else {
-            Err(ParseKeyError("the id does not fit the key"))
-        }
+        let key = Self { name: name.to_owned(), public };
+        if key.id() == id { Ok(key) } else { Err(ParseKeyError("the id does not fit the key")) }
     }
 }
 
@@ -155,9 +138,7 @@ impl SecretKey {
     /// When `name` is empty or holds `+` or white space, or the system has no randomness.
     pub fn generate(name: &str) -> Result<Self, ParseKeyError> {
         let mut seed = [0; 32];
-        SystemRandom::new()
-            .fill(&mut seed)
-            .map_err(|_| ParseKeyError("no system randomness"))?;
+        SystemRandom::new().fill(&mut seed).map_err(|_| ParseKeyError("no system randomness"))?;
         Self::from_seed(name, seed)
     }
 
@@ -167,11 +148,7 @@ impl SecretKey {
         }
         let pair = Ed25519KeyPair::from_seed_unchecked(&seed)
             .map_err(|_| ParseKeyError("an Ed25519 seed has 32 bytes"))?;
-        Ok(Self {
-            name: name.to_owned(),
-            seed,
-            pair,
-        })
+        Ok(Self { name: name.to_owned(), seed, pair })
     }
 
     /// Reads `PRIVATE+KEY+<name>+<id>+<base64>`, the form Go's `note` package writes too.
@@ -186,11 +163,7 @@ impl SecretKey {
         let (name, id, seed) = split_key(rest)?;
         let key = Self::from_seed(name, seed)?;
         let fits = key.verifier().id() == id;
-        if fits {
-            Ok(key)
-        } else {
-            Err(ParseKeyError("the id does not fit the key"))
-        }
+        if fits { Ok(key) } else { Err(ParseKeyError("the id does not fit the key")) }
     }
 
     /// The text [`Self::parse`] reads. Only for the key file.
@@ -199,40 +172,21 @@ impl SecretKey {
         data.extend_from_slice(&self.seed);
         let encoded = BASE64.encode(&data);
         data.fill(0);
-        format!(
-            "{SECRET_START}{}+{:08x}+{encoded}\n",
-            self.name,
-            self.verifier().id()
-        )
+        format!("{SECRET_START}{}+{:08x}+{encoded}\n", self.name, self.verifier().id())
     }
 
     /// The public half.
     pub fn verifier(&self) -> VerifierKey {
-        let public = self
-            .pair
-            .public_key()
-            .as_ref()
-            .try_into()
-            .expect("32 bytes by RFC 8032");
-        VerifierKey {
-            name: self.name.clone(),
-            public,
-        }
+        let public = self.pair.public_key().as_ref().try_into().expect("32 bytes by RFC 8032");
+        VerifierKey { name: self.name.clone(), public }
     }
 
     /// Signs `text`, which must end in LF, and returns the whole note.
     pub fn sign_note(&self, text: &str) -> String {
-        assert!(
-            text.ends_with('\n'),
-            "invariant: the text of a note ends in a line feed"
-        );
+        assert!(text.ends_with('\n'), "invariant: the text of a note ends in a line feed");
         let mut data = self.verifier().id().to_be_bytes().to_vec();
         data.extend_from_slice(self.pair.sign(text.as_bytes()).as_ref());
-        format!(
-            "{text}\n{SIGNATURE_START}{} {}\n",
-            self.name,
-            BASE64.encode(data)
-        )
+        format!("{text}\n{SIGNATURE_START}{} {}\n", self.name, BASE64.encode(data))
     }
 }
 
@@ -262,17 +216,10 @@ impl<'a> SignedNote<'a> {
         if note.chars().any(|c| c != '\n' && c.is_control()) {
             return Err(NoteError::Malformed("control characters"));
         }
-        let end = note
-            .rfind("\n\n")
-            .ok_or(NoteError::Malformed("no blank line"))?;
+        let end = note.rfind("\n\n").ok_or(NoteError::Malformed("no blank line"))?;
         let (text, lines) = (&note[..=end], &note[end + 2..]);
-        let lines = lines
-            .strip_suffix('\n')
-            .ok_or(NoteError::Malformed("cut last line"))?;
-        let signatures = lines
-            .split('\n')
-            .map(parse_signature)
-            .collect::<Option<Vec<_>>>();
+        let lines = lines.strip_suffix('\n').ok_or(NoteError::Malformed("cut last line"))?;
+        let signatures = lines.split('\n').map(parse_signature).collect::<Option<Vec<_>>>();
         match signatures {
             Some(signatures) if signatures.len() <= 100 => Ok(Self { text, signatures }),
             _ => Err(NoteError::Malformed("a signature line has another form")),
@@ -313,11 +260,7 @@ fn parse_signature(line: &str) -> Option<Signature<'_>> {
     if !name_is_valid(name) || bytes.is_empty() {
         return None;
     }
-    Some(Signature {
-        name,
-        id: u32::from_be_bytes(*id),
-        bytes: bytes.to_vec(),
-    })
+    Some(Signature { name, id: u32::from_be_bytes(*id), bytes: bytes.to_vec() })
 }
 
 #[cfg(test)]
@@ -338,10 +281,7 @@ mod tests {
         note.verify(&key).unwrap();
         assert!(note.text().ends_with("is.\n"));
         let changed = NOTE.replace("answer", "Answer");
-        let error = SignedNote::parse(changed.as_bytes())
-            .unwrap()
-            .verify(&key)
-            .unwrap_err();
+        let error = SignedNote::parse(changed.as_bytes()).unwrap().verify(&key).unwrap_err();
         assert_eq!(error, NoteError::BadSignature("PeterNeumann".into()));
     }
 
@@ -350,16 +290,10 @@ mod tests {
         let secret = SecretKey::generate("demo/production").unwrap();
         let again = SecretKey::parse(&secret.expose()).unwrap();
         let note = again.sign_note("hello\n");
-        SignedNote::parse(note.as_bytes())
-            .unwrap()
-            .verify(&secret.verifier())
-            .unwrap();
+        SignedNote::parse(note.as_bytes()).unwrap().verify(&secret.verifier()).unwrap();
         let other = SecretKey::generate("demo/production").unwrap().verifier();
         let parsed = SignedNote::parse(note.as_bytes()).unwrap();
-        assert_eq!(
-            parsed.verify(&other),
-            Err(NoteError::UnknownKey("demo/production".into()))
-        );
+        assert_eq!(parsed.verify(&other), Err(NoteError::UnknownKey("demo/production".into())));
     }
 
     /// RFC 8032 §7.1, test 2: one byte.

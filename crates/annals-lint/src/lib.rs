@@ -37,10 +37,7 @@ pub fn lint(plan: &Plan) -> Vec<LintFinding> {
             let Some(node) = rule::parse(&statement.sql) else {
                 continue;
             };
-            let context = Context {
-                created: &created,
-                direction: step.direction,
-            };
+            let context = Context { created: &created, direction: step.direction };
             for rule in RULES {
                 let subjects = (rule.check)(&node, &context);
                 findings.extend(subjects.into_iter().map(|subject| LintFinding {

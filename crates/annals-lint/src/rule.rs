@@ -96,15 +96,10 @@ pub(crate) mod relation_name {
 
     /// The first child of one of `kinds`, as a name.
     pub(crate) fn child(node: &SyntaxNode, kinds: &[SyntaxKind]) -> Option<String> {
-        let child = node
-            .children()
-            .find(|child| kinds.contains(&child.kind()))?;
+        let child = node.children().find(|child| kinds.contains(&child.kind()))?;
         let text = child.text().to_string();
         let text = text.trim();
-        let text = text
-            .strip_prefix("only ")
-            .or(text.strip_prefix("ONLY "))
-            .unwrap_or(text);
+        let text = text.strip_prefix("only ").or(text.strip_prefix("ONLY ")).unwrap_or(text);
         Some(normalized(text))
     }
 
@@ -115,20 +110,12 @@ pub(crate) mod relation_name {
 
     /// The table a statement creates.
     pub(crate) fn created(node: &SyntaxNode) -> Option<String> {
-        let creates = matches!(
-            node.kind(),
-            SyntaxKind::CREATE_TABLE | SyntaxKind::CREATE_TABLE_AS
-        );
-        if creates {
-            child(node, &[SyntaxKind::TABLE_NAME])
-        } else {
-            None
-        }
+        let creates = matches!(node.kind(), SyntaxKind::CREATE_TABLE | SyntaxKind::CREATE_TABLE_AS);
+        if creates { child(node, &[SyntaxKind::TABLE_NAME]) } else { None }
     }
 }
 
 /// Whether `node` itself holds a token of `kind`, not counting what its children hold.
 pub(crate) fn has_token(node: &SyntaxNode, kind: squawk_syntax::SyntaxKind) -> bool {
-    node.children_with_tokens()
-        .any(|e| e.as_token().is_some_and(|token| token.kind() == kind))
+    node.children_with_tokens().any(|e| e.as_token().is_some_and(|token| token.kind() == kind))
 }

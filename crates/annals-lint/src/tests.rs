@@ -8,11 +8,7 @@ use annals_migrations::{
 use crate::{RULES, lint};
 
 fn plan(direction: Direction, statements: &[&str]) -> Plan {
-    let file = FileRef {
-        canonical: Digest::of(b""),
-        name: "1_a.sql".into(),
-        raw: Digest::of(b""),
-    };
+    let file = FileRef { canonical: Digest::of(b""), name: "1_a.sql".into(), raw: Digest::of(b"") };
     let statements = statements.iter().map(|sql| PlannedStatement {
         class: StatementClass::Transactional,
         line: 1,
@@ -26,10 +22,7 @@ fn plan(direction: Direction, statements: &[&str]) -> Plan {
         ordinal: 1,
         rollback: None,
         statements: statements.collect(),
-        timeouts: Timeouts {
-            lock_ms: 0,
-            statement_ms: 0,
-        },
+        timeouts: Timeouts { lock_ms: 0, statement_ms: 0 },
         version: "1".parse().unwrap(),
     };
     Plan {
@@ -49,21 +42,13 @@ fn plan(direction: Direction, statements: &[&str]) -> Plan {
 }
 
 fn found(direction: Direction, statements: &[&str]) -> Vec<&'static str> {
-    lint(&plan(direction, statements))
-        .iter()
-        .map(|finding| finding.rule)
-        .collect()
+    lint(&plan(direction, statements)).iter().map(|finding| finding.rule).collect()
 }
 
 #[test]
 fn every_rule_finds_its_bad_example_and_nothing_in_its_good_one() {
     for rule in RULES {
-        assert!(
-            found(Direction::Up, &[rule.bad]).contains(&rule.id),
-            "{}: {}",
-            rule.id,
-            rule.bad
-        );
+        assert!(found(Direction::Up, &[rule.bad]).contains(&rule.id), "{}: {}", rule.id, rule.bad);
         assert!(
             !found(Direction::Up, &[rule.good]).contains(&rule.id),
             "{}: {}",
@@ -77,22 +62,11 @@ fn every_rule_finds_its_bad_example_and_nothing_in_its_good_one() {
 fn what_is_done_to_a_table_of_the_same_plan_is_harmless() {
     let create = "CREATE TABLE public.T (a int)";
     for rule in RULES {
-        assert_eq!(
-            found(Direction::Up, &[create, rule.bad]),
-            [""; 0],
-            "{}",
-            rule.id
-        );
+        assert_eq!(found(Direction::Up, &[create, rule.bad]), [""; 0], "{}", rule.id);
     }
 }
 
 #[test]
 fn a_rollback_that_drops_what_was_added_is_not_a_surprise() {
-    assert_eq!(
-        found(
-            Direction::Down,
-            &["DROP TABLE t", "ALTER TABLE t DROP COLUMN a"]
-        ),
-        [""; 0]
-    );
+    assert_eq!(found(Direction::Down, &["DROP TABLE t", "ALTER TABLE t DROP COLUMN a"]), [""; 0]);
 }

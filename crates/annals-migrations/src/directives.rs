@@ -13,11 +13,7 @@ pub struct Directives {
 
 impl Default for Directives {
     fn default() -> Self {
-        Self {
-            transaction: true,
-            lock_timeout_ms: None,
-            statement_timeout_ms: None,
-        }
+        Self { transaction: true, lock_timeout_ms: None, statement_timeout_ms: None }
     }
 }
 
@@ -49,17 +45,12 @@ pub fn parse_duration_ms(text: &str) -> Option<u64> {
         "h" => 3_600_000,
         _ => return None,
     };
-    number
-        .checked_mul(factor)
-        .filter(|&ms| ms <= MAX_TIMEOUT_MS)
+    number.checked_mul(factor).filter(|&ms| ms <= MAX_TIMEOUT_MS)
 }
 
 /// The text behind `-- annals:` if `comment` is a directive.
 fn directive_text(comment: &str) -> Option<&str> {
-    comment
-        .strip_prefix("--")?
-        .trim_start()
-        .strip_prefix("annals:")
+    comment.strip_prefix("--")?.trim_start().strip_prefix("annals:")
 }
 
 /// Collects the directives among `comments`, each with its offset; those from `header_end` on
@@ -134,10 +125,7 @@ mod tests {
             statement_timeout_ms: Some(300_000),
         };
         assert_eq!(all, Ok(expected));
-        assert_eq!(
-            read(&["-- annals are nice", "-- Migration: x"]),
-            Ok(Directives::default())
-        );
+        assert_eq!(read(&["-- annals are nice", "-- Migration: x"]), Ok(Directives::default()));
         for bad in [
             "-- annals: txn=off",
             "-- annals: transaction=maybe",

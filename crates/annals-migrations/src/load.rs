@@ -57,44 +57,24 @@ pub fn load(options: &LoadOptions) -> Result<MigrationSet, Vec<Problem>> {
             problems.push(problem(down.path(), reason));
         }
         if down.is_none() && options.require_rollback {
-            let wanted = options
-                .rollbacks
-                .join(names::rollback_file_name(&version, &name));
+            let wanted = options.rollbacks.join(names::rollback_file_name(&version, &name));
             let reason = format!("has no rollback; write {}", wanted.display());
             problems.push(problem(up.path(), reason));
         }
-        migrations.push(Migration {
-            version,
-            name,
-            up,
-            down: down.map(|(_, file)| file),
-        });
+        migrations.push(Migration { version, name, up, down: down.map(|(_, file)| file) });
     }
     for (version, (name, down)) in downs {
-        let wanted = options
-            .migrations
-            .join(names::migration_file_name(&version, &name));
-        let reason = format!(
-            "rolls back a migration that is not there ({})",
-            wanted.display()
-        );
+        let wanted = options.migrations.join(names::migration_file_name(&version, &name));
+        let reason = format!("rolls back a migration that is not there ({})", wanted.display());
         problems.push(problem(down.path(), reason));
     }
     let migrations = pin_order(options, migrations, &mut problems);
     problems.sort_by(|a, b| (&a.path, a.position).cmp(&(&b.path, b.position)));
-    if problems.is_empty() {
-        Ok(MigrationSet::in_order(migrations))
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(MigrationSet::in_order(migrations)) } else { Err(problems) }
 }
 
 fn problem(path: &Path, reason: impl Into<String>) -> Problem {
-    Problem {
-        path: path.to_owned(),
-        position: None,
-        reason: reason.into(),
-    }
+    Problem { path: path.to_owned(), position: None, reason: reason.into() }
 }
 
 type Files = BTreeMap<Version, (String, SourceFile)>;
@@ -113,15 +93,10 @@ fn read_folder(
             return files;
         }
     };
-    let mut names: Vec<_> = entries
-        .filter_map(|entry| Some(entry.ok()?.file_name()))
-        .collect();
+    let mut names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
     names.sort();
     if names.len() > MAX_FILES {
-        problems.push(problem(
-            folder,
-            format!("holds more than {MAX_FILES} files"),
-        ));
+        problems.push(problem(folder, format!("holds more than {MAX_FILES} files")));
         return files;
     }
     for name in names {
@@ -149,10 +124,7 @@ fn insert(
     problems: &mut Vec<Problem>,
 ) {
     if let Some((_, other)) = files.get(&version) {
-        let reason = format!(
-            "has the same version as {}; renumber one of them",
-            other.name()
-        );
+        let reason = format!("has the same version as {}; renumber one of them", other.name());
         problems.push(problem(file.path(), reason));
     } else {
         files.insert(version, (name, file));
@@ -169,10 +141,7 @@ fn read_file(
     let io = |error: std::io::Error| problem(path, format!("cannot be read: {error}"));
     let kind = fs::symlink_metadata(&full).map_err(io)?.file_type();
     if kind.is_symlink() {
-        return Err(problem(
-            path,
-            "is a symbolic link; put the file itself here",
-        ));
+        return Err(problem(path, "is a symbolic link; put the file itself here"));
     }
     if !kind.is_file() {
         return Err(problem(path, "is not a regular file; move it elsewhere"));
@@ -181,10 +150,7 @@ fn read_file(
         .map_err(|error: NameError| problem(path, format!("{error}; rename it")))?;
     let bytes = read_bounded(&full).map_err(io)?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(problem(
-            path,
-            "is larger than 16 MiB; load bulk data with another tool",
-        ));
+        return Err(problem(path, "is larger than 16 MiB; load bulk data with another tool"));
     }
     let file = SourceFile::new(path, bytes)?;
     Ok((version, stem, file))
@@ -192,9 +158,7 @@ fn read_file(
 
 fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    fs::File::open(path)?
-        .take(MAX_FILE_BYTES + 1)
-        .read_to_end(&mut bytes)?;
+    fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -214,10 +178,8 @@ fn pin_order(
             return migrations;
         }
     };
-    let mut by_version: HashMap<Version, Migration> = migrations
-        .into_iter()
-        .map(|migration| (migration.version.clone(), migration))
-        .collect();
+    let mut by_version: HashMap<Version, Migration> =
+        migrations.into_iter().map(|migration| (migration.version.clone(), migration)).collect();
     let mut ordered = Vec::with_capacity(by_version.len());
     for (line, text) in (1u32..).zip(text.lines()) {
         let text = text.split('#').next().unwrap_or_default().trim();
@@ -226,29 +188,20 @@ fn pin_order(
         }
         let mut refuse = |reason: String| {
             let position = Some(crate::Position { line, column: 1 });
-            problems.push(Problem {
-                path: path.clone(),
-                position,
-                reason,
-            });
+            problems.push(Problem { path: path.clone(), position, reason });
         };
         match text.parse::<Version>() {
             Err(error) => refuse(error.to_string()),
             Ok(version) => match by_version.remove(&version) {
                 Some(migration) => ordered.push(migration),
-                None => refuse(format!(
-                    "version {version} stands twice or has no migration"
-                )),
+                None => refuse(format!("version {version} stands twice or has no migration")),
             },
         }
     }
     let mut missing: Vec<Migration> = by_version.into_values().collect();
     missing.sort_by(|a, b| a.version.cmp(&b.version));
     for migration in &missing {
-        let reason = format!(
-            "does not list version {}; add a line for it",
-            migration.version
-        );
+        let reason = format!("does not list version {}; add a line for it", migration.version);
         problems.push(problem(&path, reason));
     }
     ordered.extend(missing);
@@ -302,12 +255,7 @@ mod tests {
         ];
         let files: Vec<(String, &str)> = names
             .iter()
-            .flat_map(|n| {
-                [
-                    format!("migrations/{n}.sql"),
-                    format!("rollbacks/{n}_rollback.sql"),
-                ]
-            })
+            .flat_map(|n| [format!("migrations/{n}.sql"), format!("rollbacks/{n}_rollback.sql")])
             .map(|name| (name, SQL))
             .collect();
         let files: Vec<_> = files.iter().map(|(n, t)| (n.as_str(), *t)).collect();
@@ -358,11 +306,7 @@ mod tests {
             ("migrations/README.md", "fine"),
             ("migrations/.gitkeep", ""),
         ]);
-        fs::write(
-            folder.0.path().join("migrations/6_g.sql"),
-            b"select '\n\xff'",
-        )
-        .unwrap();
+        fs::write(folder.0.path().join("migrations/6_g.sql"), b"select '\n\xff'").unwrap();
         std::os::unix::fs::symlink("/etc/passwd", folder.0.path().join("migrations/7_h.sql"))
             .unwrap();
         fs::create_dir(folder.0.path().join("migrations/8_i.sql")).unwrap();
@@ -379,10 +323,7 @@ mod tests {
             "rollbacks/1_x_rollback.sql: rolls back 01_x, but the migration is named 01_b.sql",
             "rollbacks/3_d_rollback.sql: rolls back a migration that is not there (migrations/3_d.sql)",
         ] {
-            assert!(
-                problems.contains(expected),
-                "{expected}\nnot in\n{problems}"
-            );
+            assert!(problems.contains(expected), "{expected}\nnot in\n{problems}");
         }
     }
 }

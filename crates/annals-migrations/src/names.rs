@@ -21,9 +21,7 @@ const MAX_NAME_BYTES: usize = 100;
 /// Whether `name` can name a migration: 1 to 100 characters of `a-z`, `0-9` and `_`.
 pub fn name_is_valid(name: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
 
 /// The file that applies a migration.
@@ -72,26 +70,14 @@ mod tests {
     fn names_split_at_the_version() {
         let cases = [
             ("001_init.sql", "001", "init"),
-            (
-                "20250921_171500_add_agents.sql",
-                "20250921_171500",
-                "add_agents",
-            ),
-            (
-                "20250921171500_add_agents.sql",
-                "20250921171500",
-                "add_agents",
-            ),
+            ("20250921_171500_add_agents.sql", "20250921_171500", "add_agents"),
+            ("20250921171500_add_agents.sql", "20250921171500", "add_agents"),
             ("20250921_17_up.sql", "20250921", "17_up"),
             ("1_2.sql", "1", "2"),
         ];
         for (file, version, name) in cases {
             let (found, found_name) = parse_file_name(file, ".sql").unwrap();
-            assert_eq!(
-                (found.as_str(), found_name.as_str()),
-                (version, name),
-                "{file}"
-            );
+            assert_eq!((found.as_str(), found_name.as_str()), (version, name), "{file}");
         }
     }
 
@@ -111,9 +97,6 @@ mod tests {
             assert!(parse_file_name(bad, ".sql").is_err(), "{bad}");
         }
         let long = format!("1_{}.sql", "a".repeat(101));
-        assert!(matches!(
-            parse_file_name(&long, ".sql"),
-            Err(NameError::Name(_))
-        ));
+        assert!(matches!(parse_file_name(&long, ".sql"), Err(NameError::Name(_))));
     }
 }

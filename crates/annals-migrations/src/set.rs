@@ -61,34 +61,15 @@ impl SourceFile {
         let text = String::from_utf8(bytes).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
             let text = String::from_utf8_lossy(&error.as_bytes()[..valid]);
-            problem(
-                Position::of(&text, valid),
-                "not UTF-8; save the file as UTF-8",
-            )
+            problem(Position::of(&text, valid), "not UTF-8; save the file as UTF-8")
         })?;
-        let text = text
-            .strip_prefix('\u{feff}')
-            .map(str::to_owned)
-            .unwrap_or(text);
-        if let Some((at, c)) = text
-            .char_indices()
-            .find(|&(_, c)| c == '\0' || is_bidi_control(c))
-        {
+        let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+        if let Some((at, c)) = text.char_indices().find(|&(_, c)| c == '\0' || is_bidi_control(c)) {
             let reason = format!("hidden character U+{:04X}; remove it", u32::from(c));
             return Err(problem(Position::of(&text, at), &reason));
         }
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        Ok(Self {
-            path: path.to_owned(),
-            name,
-            raw,
-            text,
-            script: OnceLock::new(),
-        })
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Self { path: path.to_owned(), name, raw, text, script: OnceLock::new() })
     }
 
     /// Its path, relative to the workspace.
@@ -136,19 +117,12 @@ impl SourceFile {
 
     /// SHA-256 over its statements alone; of a file that cannot be read as SQL, over its text.
     pub fn canonical(&self) -> Digest {
-        self.script().map_or_else(
-            |_| Digest::of(self.text.as_bytes()),
-            |script| script.canonical,
-        )
+        self.script().map_or_else(|_| Digest::of(self.text.as_bytes()), |script| script.canonical)
     }
 
     /// How the log refers to it.
     pub fn reference(&self) -> FileRef {
-        FileRef {
-            canonical: self.canonical(),
-            name: self.name.clone(),
-            raw: self.raw,
-        }
+        FileRef { canonical: self.canonical(), name: self.name.clone(), raw: self.raw }
     }
 }
 
@@ -201,15 +175,11 @@ impl MigrationSet {
 
     /// The place of `version` in the order, from 0.
     pub fn position(&self, version: &Version) -> Option<usize> {
-        self.migrations
-            .iter()
-            .position(|migration| migration.version == *version)
+        self.migrations.iter().position(|migration| migration.version == *version)
     }
 
     /// The migration of that version.
     pub fn get(&self, version: &Version) -> Option<&Migration> {
-        self.migrations
-            .iter()
-            .find(|migration| migration.version == *version)
+        self.migrations.iter().find(|migration| migration.version == *version)
     }
 }

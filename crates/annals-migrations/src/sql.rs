@@ -92,22 +92,14 @@ pub fn parse(text: &str) -> Result<Script, Vec<SqlProblem>> {
     for node in &statements {
         let start = usize::from(node.text_range().start());
         match classify(node).and_then(|class| fit(class, directives)) {
-            Ok(class) => out.push(Statement {
-                text: node.text().to_string(),
-                start,
-                class,
-            }),
+            Ok(class) => out.push(Statement { text: node.text().to_string(), start, class }),
             Err(reason) => problems.push((start, reason)),
         }
     }
     if !problems.is_empty() {
         return Err(problems);
     }
-    Ok(Script {
-        canonical: canonical_digest(&statements),
-        statements: out,
-        directives,
-    })
+    Ok(Script { canonical: canonical_digest(&statements), statements: out, directives })
 }
 
 fn is_statement(node: &SyntaxNode) -> bool {
@@ -149,10 +141,7 @@ fn meta_commands(text: &str, statements: &[SyntaxNode]) -> Vec<SqlProblem> {
         offset += line.len();
         if line.trim_start().starts_with('\\') && !inside(at) {
             let word = line.split_whitespace().next().unwrap_or("\\");
-            problems.push((
-                at,
-                format!("{word} is a psql meta-command, not SQL; remove it"),
-            ));
+            problems.push((at, format!("{word} is a psql meta-command, not SQL; remove it")));
         }
     }
     problems
@@ -162,12 +151,7 @@ fn comments(root: &SyntaxNode) -> Vec<(usize, String)> {
     root.descendants_with_tokens()
         .filter_map(SyntaxElement::into_token)
         .filter(|token| token.kind() == SyntaxKind::COMMENT)
-        .map(|token| {
-            (
-                usize::from(token.text_range().start()),
-                token.text().to_owned(),
-            )
-        })
+        .map(|token| (usize::from(token.text_range().start()), token.text().to_owned()))
         .collect()
 }
 
@@ -180,11 +164,8 @@ fn header_end(root: &SyntaxNode) -> usize {
 /// Whether `node` holds, among its tokens outside parentheses' subqueries or not, each of `kinds`.
 fn has(node: &SyntaxNode, kinds: &[SyntaxKind]) -> bool {
     kinds.iter().all(|kind| {
-        node.descendants_with_tokens().any(|element| {
-            element
-                .as_token()
-                .is_some_and(|token| token.kind() == *kind)
-        })
+        node.descendants_with_tokens()
+            .any(|element| element.as_token().is_some_and(|token| token.kind() == *kind))
     })
 }
 
@@ -205,11 +186,9 @@ fn classify(node: &SyntaxNode) -> Result<StatementClass, String> {
     use StatementClass::{Repeatable, Transactional};
     use SyntaxKind as K;
     let control = || {
-        Err(
-            "transaction control is annals' own task: each file runs in one transaction \
+        Err("transaction control is annals' own task: each file runs in one transaction \
              (or, with `-- annals: transaction=off`, statement by statement); remove it"
-                .to_owned(),
-        )
+            .to_owned())
     };
     let unrecoverable = |what: &str| {
         Err(format!(
@@ -257,14 +236,9 @@ fn classify(node: &SyntaxNode) -> Result<StatementClass, String> {
 
 fn reindex_is_outside(node: &SyntaxNode) -> bool {
     use SyntaxKind as K;
-    [
-        K::CONCURRENTLY_KW,
-        K::DATABASE_KW,
-        K::SYSTEM_KW,
-        K::SCHEMA_KW,
-    ]
-    .iter()
-    .any(|kind| has(node, &[*kind]))
+    [K::CONCURRENTLY_KW, K::DATABASE_KW, K::SYSTEM_KW, K::SCHEMA_KW]
+        .iter()
+        .any(|kind| has(node, &[*kind]))
 }
 
 fn concurrent_build(node: &SyntaxNode) -> Result<StatementClass, String> {
@@ -276,11 +250,9 @@ fn concurrent_build(node: &SyntaxNode) -> Result<StatementClass, String> {
     });
     match (index, table) {
         (Some(index), Some(table)) => Ok(StatementClass::ConcurrentIndexBuild { index, table }),
-        _ => Err(
-            "give the index a name: without one, nobody can tell after a crash whether it \
+        _ => Err("give the index a name: without one, nobody can tell after a crash whether it \
                   was built"
-                .to_owned(),
-        ),
+            .to_owned()),
     }
 }
 
@@ -297,9 +269,7 @@ fn strip_only(table: &str) -> &str {
 
 fn concurrent_drop(node: &SyntaxNode) -> Result<StatementClass, String> {
     let drop = ast::DropIndex::cast(node.clone()).expect("the kind was checked");
-    let mut names = drop
-        .index_refs()
-        .map(|name| name.syntax().text().to_string());
+    let mut names = drop.index_refs().map(|name| name.syntax().text().to_string());
     match (names.next(), names.next()) {
         (Some(index), None) => Ok(StatementClass::ConcurrentIndexDrop { index }),
         _ => Err("DROP INDEX CONCURRENTLY takes one index".to_owned()),
@@ -321,10 +291,7 @@ fn push_canonical(node: &SyntaxNode, out: &mut String) {
     let is_operator = |c: char| "+-*/<>=~!@#%^&|`?:.".contains(c);
     let start = out.len();
     let mut gap = false;
-    for token in node
-        .descendants_with_tokens()
-        .filter_map(SyntaxElement::into_token)
-    {
+    for token in node.descendants_with_tokens().filter_map(SyntaxElement::into_token) {
         if matches!(token.kind(), SyntaxKind::WHITESPACE | SyntaxKind::COMMENT) {
             gap = true;
             continue;
@@ -353,12 +320,7 @@ mod tests {
     use super::*;
 
     fn texts(sql: &str) -> Vec<String> {
-        parse(sql)
-            .unwrap()
-            .statements
-            .into_iter()
-            .map(|s| s.text)
-            .collect()
+        parse(sql).unwrap().statements.into_iter().map(|s| s.text).collect()
     }
 
     fn refused(sql: &str) -> String {
@@ -404,18 +366,9 @@ SELECT ';' || E'\\';' || \"a;b\" /* ; /* ; */ ; */ FROM t";
             ("select 1;\n\\d foo\n", "10: \\d is a psql meta-command"),
             ("copy t from stdin;\n1\n\\.\n", "0: COPY … FROM STDIN"),
             ("discard all;", "0: this changes the session"),
-            (
-                "vacuum t;",
-                "0: this statement cannot run inside a transaction",
-            ),
-            (
-                "create database x;",
-                "0: CREATE DATABASE cannot run in a transaction",
-            ),
-            (
-                "alter table t detach partition p concurrently",
-                "0: DETACH PARTITION CONCURRENTLY",
-            ),
+            ("vacuum t;", "0: this statement cannot run inside a transaction"),
+            ("create database x;", "0: CREATE DATABASE cannot run in a transaction"),
+            ("alter table t detach partition p concurrently", "0: DETACH PARTITION CONCURRENTLY"),
             (
                 "-- annals: transaction=off\ncreate index concurrently on t(a);",
                 "27: give the index a name",
@@ -423,10 +376,7 @@ SELECT ';' || E'\\';' || \"a;b\" /* ; /* ; */ ; */ FROM t";
             ("", "0: the file has no statement"),
             ("-- only\n/* comments */ ;", "0: the file has no statement"),
             ("-- annals: speed=fast\nselect 1;", "0: unknown directive"),
-            (
-                "select 1;\n-- annals: transaction=off",
-                "10: a directive stands at the top",
-            ),
+            ("select 1;\n-- annals: transaction=off", "10: a directive stands at the top"),
         ];
         for (sql, expected) in cases {
             let found = refused(sql);
@@ -442,21 +392,12 @@ SELECT ';' || E'\\';' || \"a;b\" /* ; /* ; */ ; */ FROM t";
     #[test]
     fn statements_outside_a_transaction_are_classified() {
         let off = "-- annals: transaction=off\n";
-        let class = |sql: &str| {
-            parse(&format!("{off}{sql}"))
-                .unwrap()
-                .statements
-                .remove(0)
-                .class
-        };
+        let class = |sql: &str| parse(&format!("{off}{sql}")).unwrap().statements.remove(0).class;
         let build = |index: &str, table: &str| StatementClass::ConcurrentIndexBuild {
             index: index.into(),
             table: table.into(),
         };
-        assert_eq!(
-            class("create index concurrently i on t(a)"),
-            build("i", "t")
-        );
+        assert_eq!(class("create index concurrently i on t(a)"), build("i", "t"));
         assert_eq!(
             class(
                 "create unique index concurrently if not exists \"I x\" on only public.\"T\" (a)"
@@ -465,22 +406,14 @@ SELECT ';' || E'\\';' || \"a;b\" /* ; /* ; */ ; */ FROM t";
         );
         assert_eq!(
             class("drop index concurrently if exists s.i"),
-            StatementClass::ConcurrentIndexDrop {
-                index: "s.i".into()
-            }
+            StatementClass::ConcurrentIndexDrop { index: "s.i".into() }
         );
         assert_eq!(class("vacuum full t"), StatementClass::Repeatable);
         assert_eq!(class("cluster"), StatementClass::Repeatable);
         assert_eq!(class("cluster t"), StatementClass::Transactional);
-        assert_eq!(
-            class("reindex table concurrently t"),
-            StatementClass::Repeatable
-        );
+        assert_eq!(class("reindex table concurrently t"), StatementClass::Repeatable);
         assert_eq!(class("reindex table t"), StatementClass::Transactional);
-        assert_eq!(
-            class("insert into t values (1)"),
-            StatementClass::Transactional
-        );
+        assert_eq!(class("insert into t values (1)"), StatementClass::Transactional);
         assert_eq!(
             class("refresh materialized view concurrently m"),
             StatementClass::Transactional
@@ -508,13 +441,7 @@ SELECT ';' || E'\\';' || \"a;b\" /* ; /* ; */ ; */ FROM t";
         ] {
             assert_ne!(canonical_digest(sql), base, "{sql}");
         }
-        assert_ne!(
-            canonical_digest("select 1 - -1"),
-            canonical_digest("select 1 --1")
-        );
-        assert_eq!(
-            canonical_digest("select $$a\r\nb$$"),
-            canonical_digest("select $$a\nb$$")
-        );
+        assert_ne!(canonical_digest("select 1 - -1"), canonical_digest("select 1 --1"));
+        assert_eq!(canonical_digest("select $$a\r\nb$$"), canonical_digest("select $$a\nb$$"));
     }
 }

@@ -110,9 +110,7 @@ struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self {
-            require_rollback: true,
-        }
+        Self { require_rollback: true }
     }
 }
 
@@ -126,11 +124,7 @@ struct TimeoutTexts {
 
 impl Default for TimeoutTexts {
     fn default() -> Self {
-        Self {
-            lock: "2s".into(),
-            statement: "0".into(),
-            wait_for_lock: "60s".into(),
-        }
+        Self { lock: "2s".into(), statement: "0".into(), wait_for_lock: "60s".into() }
     }
 }
 
@@ -190,10 +184,7 @@ pub struct Config {
 }
 
 fn value_error(key: impl Into<String>, reason: impl Into<String>) -> ConfigError {
-    ConfigError::Value {
-        key: key.into(),
-        reason: reason.into(),
-    }
+    ConfigError::Value { key: key.into(), reason: reason.into() }
 }
 
 /// Names in an origin: `[a-z0-9._-]`, 1 to 60 of them.
@@ -222,20 +213,15 @@ impl Config {
     /// See [`ConfigError`]; an unknown key is one.
     pub fn load(folder: &Path) -> Result<Self, ConfigError> {
         let path = folder.join(CONFIG_FILE);
-        let text = std::fs::read_to_string(&path).map_err(|source| ConfigError::Io {
-            path: path.clone(),
-            source,
-        })?;
+        let text = std::fs::read_to_string(&path)
+            .map_err(|source| ConfigError::Io { path: path.clone(), source })?;
         Self::parse(&text, &path)
     }
 
     pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let document: Document = toml::from_str(text).map_err(|error| {
             let message = error.to_string().trim_end().to_owned();
-            ConfigError::Syntax {
-                path: path.to_owned(),
-                message,
-            }
+            ConfigError::Syntax { path: path.to_owned(), message }
         })?;
         check_name("workspace", &document.workspace)?;
         let duration = |key: &str, text: &str| {
@@ -281,10 +267,7 @@ fn read_target(name: &str, table: TargetTable) -> Result<TargetConfig, ConfigErr
     let key = format!("targets.{name}");
     check_name(&key, name)?;
     if name == SANDBOX_TARGET {
-        return Err(value_error(
-            key,
-            "this name belongs to the built-in sandbox; choose another",
-        ));
+        return Err(value_error(key, "this name belongs to the built-in sandbox; choose another"));
     }
     let url = match (table.url, table.url_env) {
         (Some(url), None) if ConnectionSpec::url_has_password(&url) => {
@@ -322,30 +305,12 @@ mod tests {
         let cases = [
             ("workspace = \"Demo\"", "workspace"),
             ("workspace = \"d\"\ncolour = 1", "colour"),
-            (
-                "workspace = \"d\"\n[timeouts]\nlock = \"2\"",
-                "timeouts.lock",
-            ),
-            (
-                "workspace = \"d\"\n[targets.p]\nplatform = \"plain\"",
-                "targets.p",
-            ),
-            (
-                "workspace = \"d\"\n[targets.p]\nurl = \"a\"\nurl_env = \"b\"",
-                "targets.p",
-            ),
-            (
-                "workspace = \"d\"\n[targets.sandbox]\nurl = \"a\"",
-                "built-in sandbox",
-            ),
-            (
-                "workspace = \"d\"\ndefault_target = \"p\"",
-                "default_target",
-            ),
-            (
-                "workspace = \"d\"\n[targets.p]\nurl = \"a\"\nplatform = \"oracle\"",
-                "platform",
-            ),
+            ("workspace = \"d\"\n[timeouts]\nlock = \"2\"", "timeouts.lock"),
+            ("workspace = \"d\"\n[targets.p]\nplatform = \"plain\"", "targets.p"),
+            ("workspace = \"d\"\n[targets.p]\nurl = \"a\"\nurl_env = \"b\"", "targets.p"),
+            ("workspace = \"d\"\n[targets.sandbox]\nurl = \"a\"", "built-in sandbox"),
+            ("workspace = \"d\"\ndefault_target = \"p\"", "default_target"),
+            ("workspace = \"d\"\n[targets.p]\nurl = \"a\"\nplatform = \"oracle\"", "platform"),
         ];
         for (text, expected) in cases {
             let error = parse(text).unwrap_err();
@@ -357,9 +322,6 @@ mod tests {
     fn a_password_in_the_file_is_refused_and_not_repeated() {
         let error =
             parse("workspace = \"d\"\n[targets.p]\nurl = \"postgres://u:s3cret@h/d\"").unwrap_err();
-        assert!(
-            error.contains("password") && !error.contains("s3cret"),
-            "{error}"
-        );
+        assert!(error.contains("password") && !error.contains("s3cret"), "{error}");
     }
 }

@@ -37,18 +37,13 @@ pub fn create(
     let description = description.map_or_else(|| title(&name), str::to_owned);
     if description.chars().any(char::is_control) {
         let subject = "description".to_owned();
-        return Err(Failure::Argument {
-            subject,
-            reason: "stands on one line".to_owned(),
-        });
+        return Err(Failure::Argument { subject, reason: "stands on one line".to_owned() });
     }
     let set = workspace.load()?;
     let now = environment.clock.now();
     let version: Version = free_version(now, |version| set.get(version).is_none());
     let folders = &workspace.config().folders;
-    let migration = folders
-        .migrations
-        .join(migration_file_name(&version, &name));
+    let migration = folders.migrations.join(migration_file_name(&version, &name));
     let rollback = folders.rollbacks.join(rollback_file_name(&version, &name));
     let created = now.datetime().format("%Y-%m-%dT%H:%M:%SZ");
     let up =
@@ -62,15 +57,8 @@ pub fn create(
         let _ = std::fs::remove_file(workspace.folder().join(&migration));
         return Err(error);
     }
-    append_order(
-        &workspace.folder().join(folders.migrations.join(ORDER_FILE)),
-        &version,
-    )?;
-    Ok(Created {
-        version,
-        migration,
-        rollback,
-    })
+    append_order(&workspace.folder().join(folders.migrations.join(ORDER_FILE)), &version)?;
+    Ok(Created { version, migration, rollback })
 }
 
 /// `Add agents` and `add-agents` mean `add_agents`.
@@ -98,8 +86,7 @@ fn title(name: &str) -> String {
 fn free_version(now: Timestamp, is_free: impl Fn(&Version) -> bool) -> Version {
     let spelled = |time: Timestamp| -> Version {
         let text = time.datetime().format("%Y%m%d_%H%M%S").to_string();
-        text.parse()
-            .expect("invariant: the format is one of the two spellings")
+        text.parse().expect("invariant: the format is one of the two spellings")
     };
     let mut time = now;
     while !is_free(&spelled(time)) {
@@ -114,10 +101,7 @@ fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
         .create_new(true)
         .open(path)
         .and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|source| Failure::Write {
-        path: path.to_owned(),
-        source,
-    })
+    written.map_err(|source| Failure::Write { path: path.to_owned(), source })
 }
 
 /// A pinned order must name every migration.
@@ -127,18 +111,11 @@ fn append_order(path: &Path, version: &Version) -> Result<(), Failure> {
     }
     let write = || {
         let text = std::fs::read_to_string(path)?;
-        let gap = if text.is_empty() || text.ends_with('\n') {
-            ""
-        } else {
-            "\n"
-        };
+        let gap = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
         let mut file = OpenOptions::new().append(true).open(path)?;
         file.write_all(format!("{gap}{version}\n").as_bytes())
     };
-    write().map_err(|source| Failure::Write {
-        path: path.to_owned(),
-        source,
-    })
+    write().map_err(|source| Failure::Write { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -147,10 +124,7 @@ mod tests {
 
     #[test]
     fn names_and_titles_follow_from_each_other() {
-        assert_eq!(
-            normalize("Add agent-metrics table").unwrap(),
-            "add_agent_metrics_table"
-        );
+        assert_eq!(normalize("Add agent-metrics table").unwrap(), "add_agent_metrics_table");
         assert_eq!(title("add_agent_metrics_table"), "Add Agent Metrics Table");
         for bad in ["", "ä", "a/b", "../x", "a.b"] {
             assert!(normalize(bad).is_err(), "{bad}");
@@ -161,9 +135,6 @@ mod tests {
     fn a_version_that_is_taken_moves_on_by_a_second() {
         let now: Timestamp = "2026-01-31T23:59:59.500000Z".parse().unwrap();
         let taken: Version = "20260131_235959".parse().unwrap();
-        assert_eq!(
-            free_version(now, |v| *v != taken).as_str(),
-            "20260201_000000"
-        );
+        assert_eq!(free_version(now, |v| *v != taken).as_str(), "20260201_000000");
     }
 }

@@ -26,10 +26,7 @@ pub struct Environment {
 impl Environment {
     /// Surroundings with the machine's clock and random identifiers.
     pub fn new(folder: PathBuf, variables: HashMap<String, String>, command: &str) -> Self {
-        let host = rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned();
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let named = ["ANNALS_ACTOR", "LOGNAME", "USER"]
             .iter()
             .find_map(|name| variables.get(*name).filter(|value| !value.is_empty()));
@@ -52,10 +49,7 @@ impl Environment {
 
     /// A variable that is set and not empty.
     pub fn variable(&self, name: &str) -> Option<&str> {
-        self.variables
-            .get(name)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// The folders of `PATH`.

@@ -175,10 +175,9 @@ impl fmt::Display for Listed<'_> {
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::Locked { folder, holder } => Self::Locked {
-                what: format!("the event log in {}", folder.display()),
-                holder,
-            },
+            OpenError::Locked { folder, holder } => {
+                Self::Locked { what: format!("the event log in {}", folder.display()), holder }
+            }
             error => Self::Log(error.into()),
         }
     }

@@ -67,12 +67,7 @@ pub fn init(
     let config = Config::parse(&text, &config_path)?;
     let mut written = Vec::new();
     let folders = &config.folders;
-    for part in [
-        &folders.migrations,
-        &folders.rollbacks,
-        &folders.event_store,
-        &folders.keys,
-    ] {
+    for part in [&folders.migrations, &folders.rollbacks, &folders.event_store, &folders.keys] {
         let path = folder.join(part);
         fs::create_dir_all(&path).map_err(write(&path))?;
         if *part == folders.migrations || *part == folders.rollbacks {
@@ -88,10 +83,7 @@ pub fn init(
     if !folder.join(&secret).exists() && !folder.join(&public).exists() {
         let path = folder.join(&secret);
         let key = SecretKey::generate(&config.workspace)
-            .map_err(|source| annals_keys::KeyFileError::Content {
-                path: path.clone(),
-                source,
-            })
+            .map_err(|source| annals_keys::KeyFileError::Content { path: path.clone(), source })
             .map_err(LogFailure::from)?;
         write_pair(&key, &path, &folder.join(&public)).map_err(LogFailure::from)?;
         written.extend([secret, public]);
@@ -99,31 +91,15 @@ pub fn init(
     // Last: a folder counts as a workspace only when everything else is there.
     fs::write(&config_path, text).map_err(write(&config_path))?;
     written.push(CONFIG_FILE.into());
-    Ok(Initialized {
-        folder,
-        workspace: config.workspace,
-        written,
-    })
+    Ok(Initialized { folder, workspace: config.workspace, written })
 }
 
 /// The folder's name, with what a name cannot hold replaced by `-`.
 fn folder_name(folder: &Path) -> String {
     let full = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
-    let name = full
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_lowercase();
+    let name = full.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let name: String = name
-        .chars()
-        .map(|c| if allowed(c) { c } else { '-' })
-        .take(60)
-        .collect();
+    let name: String = name.chars().map(|c| if allowed(c) { c } else { '-' }).take(60).collect();
     let name = name.trim_start_matches(['.', '-']).to_owned();
-    if name.is_empty() {
-        "workspace".to_owned()
-    } else {
-        name
-    }
+    if name.is_empty() { "workspace".to_owned() } else { name }
 }

@@ -39,18 +39,10 @@ impl ReadLog {
     pub(crate) fn open(layout: Layout, verifier: Option<VerifierKey>) -> Result<Self, LogFailure> {
         let files = read_files(&layout)?;
         let signed = files.checkpoint.as_ref().zip(verifier.as_ref());
-        let size = signed
-            .and_then(|(note, key)| Checkpoint::open(note, key).ok())
-            .map(|c| c.size);
+        let size = signed.and_then(|(note, key)| Checkpoint::open(note, key).ok()).map(|c| c.size);
         let scan = files.scan(size.as_slice());
         let bytes = files.bytes();
-        Ok(Self {
-            layout,
-            scan,
-            checkpoint: files.checkpoint,
-            verifier,
-            bytes,
-        })
+        Ok(Self { layout, scan, checkpoint: files.checkpoint, verifier, bytes })
     }
 
     pub(crate) fn from_source(

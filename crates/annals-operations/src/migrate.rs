@@ -80,10 +80,7 @@ pub struct ChangeOutcome {
 
 impl From<UpGoal> for Goal {
     fn from(goal: UpGoal) -> Self {
-        Self::Up {
-            to: goal.to,
-            out_of_order: goal.out_of_order,
-        }
+        Self::Up { to: goal.to, out_of_order: goal.out_of_order }
     }
 }
 
@@ -113,11 +110,7 @@ pub async fn plan(
         true => Some(ReadLog::open(target.layout.clone(), target.verifier()?)?),
         false => None,
     };
-    let events = log
-        .as_ref()
-        .map(ReadLog::events)
-        .transpose()?
-        .unwrap_or_default();
+    let events = log.as_ref().map(ReadLog::events).transpose()?.unwrap_or_default();
     let (history, recovery): (History, RecoveryState) = (replay(events), replay(events));
     let mut reached = open::reach(environment, &workspace, &target, "annals/plan").await?;
     let ledger = open::read_ledger(&mut reached.session, &workspace).await?;
@@ -127,9 +120,7 @@ pub async fn plan(
     open::check_identity(&target, &identity, recovery.target.as_ref())?;
     let precondition = Precondition {
         log_size: events.len() as u64,
-        log_head: events
-            .last()
-            .map_or(annals_events::LeafHash::ZERO, |event| event.leaf),
+        log_head: events.last().map_or(annals_events::LeafHash::ZERO, |event| event.leaf),
         system_identifier: identity.system_identifier,
         database: identity.database,
     };
@@ -147,13 +138,7 @@ pub async fn plan(
     )?;
     let Planned { plan, notes } = planned;
     let lints = lint(&plan);
-    Ok(PlanPreview {
-        target: target.name,
-        hash: plan.hash(),
-        plan,
-        notes,
-        lints,
-    })
+    Ok(PlanPreview { target: target.name, hash: plan.hash(), plan, notes, lints })
 }
 
 struct Known<'a> {
@@ -231,6 +216,10 @@ async fn change<P: Progress>(
     let run = environment.ids.run();
     let application = format!("annals/{run}");
     let mut opened = open::open(environment, &workspace, &target, &application, interrupt).await?;
+    for run in &opened.recovered {
+        let step = run.step.as_ref().map(|(id, found)| (id.as_str(), *found));
+        progress.recovered(&run.by, run.started_at, step);
+    }
     // Only now, with the lock held, is what is read what will be acted on.
     let set = workspace.load()?;
     let head = opened.recorder.log.head();
@@ -260,21 +249,11 @@ async fn change<P: Progress>(
         true => None,
         false => Some((
             run,
-            carry_out(
-                &mut opened,
-                &workspace,
-                &target,
-                &planned.plan,
-                run,
-                progress,
-                interrupt,
-            )
-            .await?,
+            carry_out(&mut opened, &workspace, &target, &planned.plan, run, progress, interrupt)
+                .await?,
         )),
     };
-    let recorded = report
-        .as_ref()
-        .is_none_or(|(_, report)| is_recorded(report));
+    let recorded = report.as_ref().is_none_or(|(_, report)| is_recorded(report));
     if let Some((run, report)) = &report
         && recorded
         && report.session_alive
@@ -306,10 +285,7 @@ fn is_recorded(report: &RunReport) -> bool {
     )
 }
 
-#[allow(
-    clippy::too_many_arguments,
-    reason = "one call, and every argument is a part of a run"
-)]
+#[allow(clippy::too_many_arguments, reason = "one call, and every argument is a part of a run")]
 async fn carry_out<P: Progress>(
     opened: &mut Opened<'_>,
     workspace: &Workspace,
@@ -324,11 +300,7 @@ async fn carry_out<P: Progress>(
         .log
         .put_blob(plan.to_canonical_json().as_bytes())
         .map_err(LogFailure::from)?;
-    let made = PlanMade {
-        direction: plan.direction,
-        plan: blob,
-        steps: plan.steps.len() as u64,
-    };
+    let made = PlanMade { direction: plan.direction, plan: blob, steps: plan.steps.len() as u64 };
     let begun: BTreeMap<Version, BTreeSet<u64>> = opened
         .recovery
         .partial
@@ -347,15 +319,9 @@ async fn carry_out<P: Progress>(
         preamble: vec![Event::from(made)],
         begun,
     };
-    let report = execute(
-        &mut opened.session,
-        plan,
-        &context,
-        &mut opened.recorder,
-        progress,
-        interrupt,
-    )
-    .await;
+    let report =
+        execute(&mut opened.session, plan, &context, &mut opened.recorder, progress, interrupt)
+            .await;
     opened.fold();
     Ok(report)
 }

@@ -38,21 +38,13 @@ pub fn parse_moment(text: &str) -> Result<Moment, Failure> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Ok(Moment::At(Timestamp::from_datetime(time.to_utc())));
     }
-    let formats = [
-        "%Y-%m-%dT%H:%M:%S%.f",
-        "%Y-%m-%d %H:%M:%S%.f",
-        "%Y-%m-%dT%H:%M",
-        "%Y-%m-%d %H:%M",
-    ];
+    let formats =
+        ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"];
     let bare = text.strip_suffix('Z').unwrap_or(text);
     let time = formats
         .iter()
         .find_map(|format| NaiveDateTime::parse_from_str(bare, format).ok())
-        .or_else(|| {
-            NaiveDate::parse_from_str(bare, "%Y-%m-%d")
-                .ok()?
-                .and_hms_opt(0, 0, 0)
-        });
+        .or_else(|| NaiveDate::parse_from_str(bare, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0));
     match time {
         Some(time) => Ok(Moment::At(Timestamp::from_datetime(time.and_utc()))),
         None => Err(Failure::Argument {

@@ -55,13 +55,7 @@ pub(crate) struct Opened<'a> {
 }
 
 pub(crate) fn fault(target: &Target) -> impl Fn(Fault) -> Failure + '_ {
-    |fault| {
-        TargetFailure::Fault {
-            target: target.name.clone(),
-            fault,
-        }
-        .into()
-    }
+    |fault| TargetFailure::Fault { target: target.name.clone(), fault }.into()
 }
 
 /// Opens a session on the target.
@@ -72,9 +66,7 @@ pub(crate) async fn reach(
     application: &str,
 ) -> Result<Reached, Failure> {
     let spec = target.spec(environment, workspace).await?;
-    let session = spec
-        .connect(application, &target.settings(workspace))
-        .await?;
+    let session = spec.connect(application, &target.settings(workspace)).await?;
     Ok(Reached { session, spec })
 }
 
@@ -86,12 +78,7 @@ fn check_writable(reached: &Reached, target: &Target) -> Result<(), Failure> {
         (false, false) => return Ok(()),
     };
     let (target, address) = (target.name.clone(), reached.spec.address());
-    Err(TargetFailure::ReadOnly {
-        target,
-        address,
-        why,
-    }
-    .into())
+    Err(TargetFailure::ReadOnly { target, address, why }.into())
 }
 
 /// The log speaks of one database; another one under the same URL is not it.
@@ -109,18 +96,10 @@ pub(crate) fn check_identity(
         return Ok(());
     }
     let show = |identity: &TargetIdentity| {
-        format!(
-            "database {:?} of system {}",
-            identity.database, identity.system_identifier
-        )
+        format!("database {:?} of system {}", identity.database, identity.system_identifier)
     };
     let (found, expected) = (show(found), show(expected));
-    Err(TargetFailure::OtherDatabase {
-        target: target.name.clone(),
-        found,
-        expected,
-    }
-    .into())
+    Err(TargetFailure::OtherDatabase { target: target.name.clone(), found, expected }.into())
 }
 
 pub(crate) fn describe_holder(holder: Option<&LockHolder>) -> String {
@@ -165,10 +144,7 @@ async fn take_lock(
         if !pause(environment, interrupt, deadline).await? {
             let holder = session.lock_holder(lock).await.map_err(fault(target))?;
             let what = format!("the target {:?}", target.name);
-            return Err(Failure::Locked {
-                what,
-                holder: describe_holder(holder.as_ref()),
-            });
+            return Err(Failure::Locked { what, holder: describe_holder(holder.as_ref()) });
         }
     }
 }
@@ -258,12 +234,8 @@ fn open_log(
 ) -> Result<FileLog, Failure> {
     check_log_is_here(target, ledger)?;
     let repair = |fact| envelopes.draft(Event::TailRepaired(fact));
-    let options = OpenOptions {
-        verifier,
-        now: envelopes.now(),
-        holder: envelopes.holder(),
-        repair: &repair,
-    };
+    let options =
+        OpenOptions { verifier, now: envelopes.now(), holder: envelopes.holder(), repair: &repair };
     if target.layout.segments().exists() {
         return Ok(FileLog::open(target.layout.clone(), &options)?);
     }
@@ -298,10 +270,7 @@ impl Opened<'_> {
     }
 
     async fn record(&mut self, events: Vec<Event>) -> Result<(), Failure> {
-        self.recorder
-            .append(events)
-            .await
-            .map_err(LogFailure::from)?;
+        self.recorder.append(events).await.map_err(LogFailure::from)?;
         Ok(())
     }
 
@@ -336,15 +305,7 @@ impl Opened<'_> {
             }
             let reason = Some("its process ended; settled by the next command".to_owned());
             let outcome = RunOutcome::Interrupted;
-            events.push(
-                RunFinished {
-                    outcome,
-                    reason,
-                    run: run.run,
-                    steps_done,
-                }
-                .into(),
-            );
+            events.push(RunFinished { outcome, reason, run: run.run, steps_done }.into());
             self.record(events).await?;
             self.recovered.push(Recovered {
                 run: run.run,
@@ -380,11 +341,7 @@ impl Opened<'_> {
             }
         };
         let stored = snapshot.to_canonical_json();
-        let blob = self
-            .recorder
-            .log
-            .put_blob(stored.as_bytes())
-            .map_err(LogFailure::from)?;
+        let blob = self.recorder.log.put_blob(stored.as_bytes()).map_err(LogFailure::from)?;
         let event = SchemaRecorded {
             objects: snapshot.len() as u64,
             run,

@@ -17,10 +17,7 @@ pub(crate) struct Envelopes<'a> {
 
 impl<'a> Envelopes<'a> {
     pub(crate) fn new(environment: &'a Environment, target: Option<TargetIdentity>) -> Self {
-        Self {
-            environment,
-            target,
-        }
+        Self { environment, target }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -58,10 +55,8 @@ impl LogRecorder<'_> {
         &mut self,
         events: Vec<Event>,
     ) -> Result<Vec<Recorded>, AppendError> {
-        let drafts: Vec<Draft> = events
-            .into_iter()
-            .map(|event| self.envelopes.draft(event))
-            .collect();
+        let drafts: Vec<Draft> =
+            events.into_iter().map(|event| self.envelopes.draft(event)).collect();
         let (head, now) = (self.log.head(), self.envelopes.now());
         self.log.append(head, &drafts, now).await
     }
@@ -71,16 +66,8 @@ impl Recorder for LogRecorder<'_> {
     async fn record(&mut self, events: Vec<Event>) -> Result<Vec<Intent>, RecorderError> {
         let recorded = self.append(events).await.map_err(|error| {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-            RecorderError {
-                message: format!("{error}{}", cause.unwrap_or_default()),
-            }
+            RecorderError { message: format!("{error}{}", cause.unwrap_or_default()) }
         })?;
-        Ok(recorded
-            .iter()
-            .map(|event| Intent {
-                seq: event.seq,
-                hash: event.leaf,
-            })
-            .collect())
+        Ok(recorded.iter().map(|event| Intent { seq: event.seq, hash: event.leaf }).collect())
     }
 }

@@ -6,6 +6,8 @@ use annals_postgres::sandbox::{
     Binaries, Lifetime, Sandbox, SandboxError, SandboxOptions, default_folder, find_binaries,
 };
 
+use annals_postgres::{Platform, SessionSettings};
+
 use crate::environment::Environment;
 use crate::error::Failure;
 use crate::workspace::Workspace;
@@ -24,9 +26,8 @@ pub struct SandboxInfo {
 }
 
 pub(crate) fn folder(environment: &Environment, workspace: &Workspace) -> PathBuf {
-    let base = environment
-        .variable("ANNALS_SANDBOX_DIR")
-        .map_or_else(std::env::temp_dir, PathBuf::from);
+    let base =
+        environment.variable("ANNALS_SANDBOX_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
     default_folder(&base, workspace.folder())
 }
 
@@ -96,4 +97,48 @@ pub async fn sandbox_url(
     workspace: &Workspace,
 ) -> Result<SandboxInfo, Failure> {
     sandbox_start(environment, workspace).await
+}
+
+/// A PostgreSQL that lives as long as this value, prepared like Supabase, outside any workspace.
+pub struct PrivateServer {
+    sandbox: Sandbox,
+    version: String,
+}
+
+impl PrivateServer {
+    /// Starts it in a new temporary folder; the folder goes with it.
+    ///
+    /// # Errors
+    ///
+    /// When no server is installed or it does not start.
+    pub async fn start(environment: &Environment) -> Result<Self, Failure> {
+        let binaries = binaries(environment)?;
+        let name = format!("annals-private-{}", environment.ids.next().simple());
+        let base = environment
+            .variable("ANNALS_SANDBOX_DIR")
+            .map_or_else(std::env::temp_dir, PathBuf::from);
+        let sandbox = Sandbox::start(&SandboxOptions {
+            folder: &base.join(name),
+            binaries: &binaries,
+            platform: Platform::Supabase,
+            lifetime: Lifetime::OfThisProcess,
+            tcp_port: None,
+            settings: &[],
+        })
+        .await?;
+        let session = sandbox.spec().connect("annals/private", &SessionSettings::default()).await?;
+        let version = session.facts().short_version().to_owned();
+        session.close().await;
+        Ok(Self { sandbox, version })
+    }
+
+    /// How other programs reach it.
+    pub fn url(&self) -> String {
+        self.sandbox.url()
+    }
+
+    /// The server's version, such as `15.18`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
 }

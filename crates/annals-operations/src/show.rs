@@ -47,10 +47,7 @@ pub struct LogView {
 }
 
 fn origin(events: &[Recorded]) -> String {
-    events
-        .first()
-        .map(|event| event.origin.to_string())
-        .unwrap_or_default()
+    events.first().map(|event| event.origin.to_string()).unwrap_or_default()
 }
 
 fn choose<'a>(events: &'a [Recorded], moment: &Moment) -> (Selection, &'a [Recorded]) {
@@ -71,11 +68,7 @@ pub fn history(
     let log = ReadLog::from_source(environment, source)?;
     let events = log.events()?;
     let (selection, prefix) = choose(events, moment);
-    Ok(HistoryView {
-        origin: origin(events),
-        selection,
-        history: replay(prefix),
-    })
+    Ok(HistoryView { origin: origin(events), selection, history: replay(prefix) })
 }
 
 /// The state as of `moment`.

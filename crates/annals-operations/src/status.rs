@@ -93,22 +93,13 @@ pub async fn status(
         false => None,
     };
     let mut recovered = Vec::new();
-    let mut events = log
-        .as_ref()
-        .map(ReadLog::events)
-        .transpose()?
-        .unwrap_or_default()
-        .to_vec();
+    let mut events = log.as_ref().map(ReadLog::events).transpose()?.unwrap_or_default().to_vec();
     let mut recovery: RecoveryState = replay(&events);
     let mut reached = open::reach(environment, &workspace, &target, "annals/status").await?;
     let mut running = None;
     if recovery.open_run.is_some() {
         let lock = LockKey::of(&workspace.config().workspace);
-        let holder = reached
-            .session
-            .lock_holder(lock)
-            .await
-            .map_err(open::fault(&target))?;
+        let holder = reached.session.lock_holder(lock).await.map_err(open::fault(&target))?;
         running = holder.map(|holder| describe_holder(Some(&holder)));
         if running.is_none() {
             let mut opened =
@@ -129,10 +120,7 @@ pub async fn status(
     if running.is_some() {
         // What a run under way has committed is in the ledger before it is in the log.
         mismatches.retain(|mismatch| {
-            !matches!(
-                mismatch,
-                LedgerMismatch::NotInLog(_) | LedgerMismatch::OlderLog { .. }
-            )
+            !matches!(mismatch, LedgerMismatch::NotInLog(_) | LedgerMismatch::OlderLog { .. })
         });
     }
     Ok(StatusView {
@@ -153,10 +141,7 @@ fn rows(set: &MigrationSet, history: &History, recovery: &RecoveryState) -> Vec<
     let statuses = compare_files(set, history);
     let rows = statuses.iter().map(|status| {
         let half = recovery.partial.contains_key(status.version);
-        let doubt = recovery
-            .open_step
-            .as_ref()
-            .is_some_and(|s| s.version == *status.version);
+        let doubt = recovery.open_step.as_ref().is_some_and(|s| s.version == *status.version);
         let condition = match status.state {
             _ if doubt => Condition::InDoubt,
             _ if half => Condition::HalfDone,
@@ -167,9 +152,7 @@ fn rows(set: &MigrationSet, history: &History, recovery: &RecoveryState) -> Vec<
             FileState::Pending => Condition::Pending,
             FileState::OutOfOrder => Condition::OutOfOrder,
         };
-        let applied = status
-            .applied
-            .filter(|change| change.direction == Direction::Up);
+        let applied = status.applied.filter(|change| change.direction == Direction::Up);
         StatusRow {
             version: status.version.to_string(),
             name: status.name.to_owned(),

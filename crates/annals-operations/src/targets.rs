@@ -38,37 +38,18 @@ impl Target {
         let name = name.or(config.default_target.as_deref());
         let Some(name) = name else {
             let known = known_targets(workspace);
-            return Err(ConfigError::UnknownTarget {
-                name: "(none named)".into(),
-                known,
-            }
-            .into());
+            return Err(ConfigError::UnknownTarget { name: "(none named)".into(), known }.into());
         };
         let (platform, log, keys) = if name == SANDBOX_TARGET {
             let folder = sandbox::folder(environment, workspace);
-            (
-                config.sandbox_platform,
-                folder.join("event-store"),
-                folder.join("keys"),
-            )
+            (config.sandbox_platform, folder.join("event-store"), folder.join("keys"))
         } else {
             let Some(target) = config.targets.get(name) else {
                 let known = known_targets(workspace);
-                return Err(ConfigError::UnknownTarget {
-                    name: name.to_owned(),
-                    known,
-                }
-                .into());
+                return Err(ConfigError::UnknownTarget { name: name.to_owned(), known }.into());
             };
-            let log = workspace
-                .folder()
-                .join(&config.folders.event_store)
-                .join(name);
-            (
-                target.platform,
-                log,
-                workspace.folder().join(&config.folders.keys),
-            )
+            let log = workspace.folder().join(&config.folders.event_store).join(name);
+            (target.platform, log, workspace.folder().join(&config.folders.keys))
         };
         let origin = format!("{}/{name}", config.workspace);
         Ok(Self {
@@ -95,23 +76,16 @@ impl Target {
         let target = &workspace.config().targets[&self.name];
         let url = match &target.url {
             UrlSource::Text(url) => url.as_str(),
-            UrlSource::Variable(variable) => {
-                environment
-                    .variable(variable)
-                    .ok_or_else(|| ConfigError::NoUrl {
-                        target: self.name.clone(),
-                        variable: variable.clone(),
-                    })?
-            }
+            UrlSource::Variable(variable) => environment.variable(variable).ok_or_else(|| {
+                ConfigError::NoUrl { target: self.name.clone(), variable: variable.clone() }
+            })?,
         };
         Ok(ConnectionSpec::from_url(url)?)
     }
 
     /// What sessions on it are set to.
     pub(crate) fn settings(&self, workspace: &Workspace) -> SessionSettings {
-        SessionSettings {
-            lock_timeout_ms: workspace.config().lock_timeout_ms,
-        }
+        SessionSettings { lock_timeout_ms: workspace.config().lock_timeout_ms }
     }
 
     fn public_path(&self) -> PathBuf {
@@ -119,19 +93,13 @@ impl Target {
     }
 
     fn secret_path(&self) -> PathBuf {
-        self.secret_override
-            .clone()
-            .unwrap_or_else(|| self.keys.join("log.key"))
+        self.secret_override.clone().unwrap_or_else(|| self.keys.join("log.key"))
     }
 
     /// The key checkpoints are verified with, if it is here.
     pub(crate) fn verifier(&self) -> Result<Option<VerifierKey>, LogFailure> {
         let path = self.public_path();
-        if path.exists() {
-            Ok(Some(load_verifier(&path)?))
-        } else {
-            Ok(None)
-        }
+        if path.exists() { Ok(Some(load_verifier(&path)?)) } else { Ok(None) }
     }
 
     /// Both halves. Where neither exists yet, and no log either, they are made.
@@ -154,28 +122,17 @@ impl Target {
         secret: &std::path::Path,
         public: &std::path::Path,
     ) -> Result<(), LogFailure> {
-        let io = |source| annals_keys::KeyFileError::Io {
-            path: self.keys.clone(),
-            source,
-        };
+        let io = |source| annals_keys::KeyFileError::Io { path: self.keys.clone(), source };
         std::fs::create_dir_all(&self.keys).map_err(io)?;
         let key = SecretKey::generate(&self.workspace).map_err(|source| {
-            annals_keys::KeyFileError::Content {
-                path: secret.to_owned(),
-                source,
-            }
+            annals_keys::KeyFileError::Content { path: secret.to_owned(), source }
         })?;
         Ok(write_pair(&key, secret, public)?)
     }
 }
 
 fn known_targets(workspace: &Workspace) -> String {
-    let names: Vec<&str> = workspace
-        .config()
-        .targets
-        .keys()
-        .map(String::as_str)
-        .collect();
+    let names: Vec<&str> = workspace.config().targets.keys().map(String::as_str).collect();
     match names.as_slice() {
         [] => "the workspace names none".to_owned(),
         names => format!("there are {}", names.join(", ")),

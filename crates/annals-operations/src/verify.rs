@@ -59,23 +59,11 @@ pub async fn verify(
     if let Some(expected) = &compared {
         findings.extend(check_schema(&diff(expected, &live)));
     }
-    findings.sort_by(|a, b| {
-        b.severity
-            .cmp(&a.severity)
-            .then_with(|| a.subject.cmp(&b.subject))
-    });
-    let checks = family_outcomes(
-        &findings,
-        compared.is_some() || opened.history.changes().is_empty(),
-    );
-    let failed = findings
-        .iter()
-        .any(|finding| finding.severity == Severity::Error);
-    let result = if failed {
-        CheckOutcome::Failed
-    } else {
-        CheckOutcome::Passed
-    };
+    findings.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.subject.cmp(&b.subject)));
+    let checks =
+        family_outcomes(&findings, compared.is_some() || opened.history.changes().is_empty());
+    let failed = findings.iter().any(|finding| finding.severity == Severity::Error);
+    let result = if failed { CheckOutcome::Failed } else { CheckOutcome::Passed };
     record(&mut opened, checks, result, &findings).await?;
     let view = VerifyView {
         target: target.name,
@@ -119,11 +107,7 @@ fn expected_schema(
     let stored = stored.map_err(LogFailure::from)?;
     Snapshot::from_json(&stored).map(Some).map_err(|error| {
         let folder = opened.recorder.log.layout().root().to_owned();
-        LogFailure::Damaged {
-            folder,
-            reason: error.to_string(),
-        }
-        .into()
+        LogFailure::Damaged { folder, reason: error.to_string() }.into()
     })
 }
 
@@ -146,22 +130,9 @@ async fn record(
         })
         .collect();
     let report = serde_json::json!({ "format": 1, "findings": report }).to_string();
-    let report = opened
-        .recorder
-        .log
-        .put_blob(report.as_bytes())
-        .map_err(LogFailure::from)?;
-    let event = IntegrityChecked {
-        checks,
-        findings: findings.len() as u64,
-        report,
-        result,
-    };
-    opened
-        .recorder
-        .append(vec![event.into()])
-        .await
-        .map_err(LogFailure::from)?;
+    let report = opened.recorder.log.put_blob(report.as_bytes()).map_err(LogFailure::from)?;
+    let event = IntegrityChecked { checks, findings: findings.len() as u64, report, result };
+    opened.recorder.append(vec![event.into()]).await.map_err(LogFailure::from)?;
     opened.publish()?;
     Ok(())
 }

@@ -21,14 +21,9 @@ impl Workspace {
     ///
     /// When there is none, or its configuration is broken.
     pub fn find(folder: &Path) -> Result<Self, ConfigError> {
-        let home = folder
-            .ancestors()
-            .find(|folder| folder.join(CONFIG_FILE).is_file());
+        let home = folder.ancestors().find(|folder| folder.join(CONFIG_FILE).is_file());
         let home = home.ok_or_else(|| ConfigError::NoWorkspace(folder.to_owned()))?;
-        Ok(Self {
-            folder: home.to_owned(),
-            config: Config::load(home)?,
-        })
+        Ok(Self { folder: home.to_owned(), config: Config::load(home)? })
     }
 
     /// Its folder.

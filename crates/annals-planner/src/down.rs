@@ -21,9 +21,7 @@ pub(crate) fn steps_to(
         return Vec::new();
     }
     if !everything && inputs.history.applied_version(version).is_none() {
-        reasons.push(Reason::NotApplied {
-            version: version.clone(),
-        });
+        reasons.push(Reason::NotApplied { version: version.clone() });
         return Vec::new();
     }
     let behind = inputs.history.applied().iter().rev().filter(|change| {
@@ -45,10 +43,7 @@ pub(crate) fn steps_last(
 ) -> Vec<PlannedStep> {
     let applied = inputs.history.applied();
     if count > applied.len() as u64 {
-        reasons.push(Reason::TooMany {
-            asked: count,
-            applied: applied.len() as u64,
-        });
+        reasons.push(Reason::TooMany { asked: count, applied: applied.len() as u64 });
         return Vec::new();
     }
     let count = usize::try_from(count).unwrap_or(applied.len());
@@ -76,9 +71,7 @@ fn steps(
         };
         match &change.rollback {
             Some(then) if then.raw != file.raw() && then.canonical != file.canonical() => {
-                notes.push(format!(
-                    "{id}: its rollback was changed since it was applied"
-                ));
+                notes.push(format!("{id}: its rollback was changed since it was applied"));
             }
             None => notes.push(format!("{id}: its rollback was added after it was applied")),
             Some(_) => {}

@@ -69,15 +69,10 @@ pub struct Planned {
 ///
 /// Everything that stands in the way, not only the first thing.
 pub fn plan(goal: &Goal, inputs: &Inputs<'_>) -> Result<Planned, Refusal> {
-    let mut reasons: Vec<Reason> = inputs
-        .ledger
-        .iter()
-        .map(|mismatch| Reason::Ledger(mismatch.finding()))
-        .collect();
+    let mut reasons: Vec<Reason> =
+        inputs.ledger.iter().map(|mismatch| Reason::Ledger(mismatch.finding())).collect();
     if let Some(step) = &inputs.recovery.open_step {
-        reasons.push(Reason::InDoubt {
-            id: format!("{}_{}", step.version, step.name),
-        });
+        reasons.push(Reason::InDoubt { id: format!("{}_{}", step.version, step.name) });
     }
     let mut notes = Vec::new();
     let (direction, out_of_order, steps) = match goal {
@@ -145,12 +140,8 @@ fn render(
         rollback: rollback.map(SourceFile::reference),
         statements: statements.collect(),
         timeouts: Timeouts {
-            lock_ms: directives
-                .lock_timeout_ms
-                .unwrap_or(inputs.timeouts.lock_ms),
-            statement_ms: directives
-                .statement_timeout_ms
-                .unwrap_or(inputs.timeouts.statement_ms),
+            lock_ms: directives.lock_timeout_ms.unwrap_or(inputs.timeouts.lock_ms),
+            statement_ms: directives.statement_timeout_ms.unwrap_or(inputs.timeouts.statement_ms),
         },
         version: version.clone(),
     })
@@ -158,11 +149,7 @@ fn render(
 
 /// A step half-way in the other direction must be finished before anything else.
 fn check_partial(inputs: &Inputs<'_>, direction: Direction, reasons: &mut Vec<Reason>) {
-    let other = inputs
-        .recovery
-        .partial
-        .values()
-        .filter(|step| step.direction != direction);
+    let other = inputs.recovery.partial.values().filter(|step| step.direction != direction);
     reasons.extend(other.map(|step| Reason::HalfDone {
         id: format!("{}_{}", step.version, step.name),
         direction: step.direction,

@@ -80,10 +80,7 @@ impl fmt::Display for Reason {
                 write!(f, "{id}: it is not applied, although the later {newest} is")
             }
             Self::UnknownVersion { version, known } => {
-                write!(
-                    f,
-                    "version {version}: there is no such migration (there are {known})"
-                )
+                write!(f, "version {version}: there is no such migration (there are {known})")
             }
             Self::NotApplied { version } => write!(f, "version {version}: it is not applied"),
             Self::TooMany { asked, applied } => {
@@ -92,16 +89,10 @@ impl fmt::Display for Reason {
             Self::NoRollback { id } => write!(f, "{id}: there is no file to roll it back with"),
             Self::Ledger(finding) => write!(f, "{}: {}", finding.subject, finding.evidence),
             Self::InDoubt { id } => write!(f, "{id}: its outcome is not known yet"),
-            Self::HalfDone {
-                id,
-                direction: Direction::Up,
-            } => {
+            Self::HalfDone { id, direction: Direction::Up } => {
                 write!(f, "{id}: it is applied half-way")
             }
-            Self::HalfDone {
-                id,
-                direction: Direction::Down,
-            } => {
+            Self::HalfDone { id, direction: Direction::Down } => {
                 write!(f, "{id}: it is rolled back half-way")
             }
         }
@@ -129,14 +120,12 @@ impl Reason {
             Self::InDoubt { .. } => {
                 "let it be settled from evidence with: annals status".to_owned()
             }
-            Self::HalfDone {
-                direction: Direction::Up,
-                ..
-            } => "finish it with: annals migrate".to_owned(),
-            Self::HalfDone {
-                direction: Direction::Down,
-                ..
-            } => "finish it with: annals rollback --last 1".to_owned(),
+            Self::HalfDone { direction: Direction::Up, .. } => {
+                "finish it with: annals migrate".to_owned()
+            }
+            Self::HalfDone { direction: Direction::Down, .. } => {
+                "finish it with: annals rollback --last 1".to_owned()
+            }
         }
     }
 }

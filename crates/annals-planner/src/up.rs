@@ -15,26 +15,15 @@ pub(crate) fn steps(
 ) -> Vec<PlannedStep> {
     check_partial(inputs, Direction::Up, reasons);
     let statuses = compare_files(inputs.set, inputs.history);
-    let newest = statuses
-        .iter()
-        .rev()
-        .find(|s| s.migration.is_some() && s.applied.is_some());
-    let newest = newest
-        .map(|s| format!("{}_{}", s.version, s.name))
-        .unwrap_or_default();
+    let newest = statuses.iter().rev().find(|s| s.migration.is_some() && s.applied.is_some());
+    let newest = newest.map(|s| format!("{}_{}", s.version, s.name)).unwrap_or_default();
     let last = last_place(inputs, to, reasons);
     let mut steps = Vec::new();
     for (place, status) in statuses.iter().enumerate() {
         if check_status(status, out_of_order, &newest, reasons, notes) && place <= last {
             let migration = status.migration.expect("a pending migration has a file");
             let what = (status.version, status.name, Direction::Up);
-            steps.extend(render(
-                inputs,
-                what,
-                &migration.up,
-                migration.down.as_ref(),
-                reasons,
-            ));
+            steps.extend(render(inputs, what, &migration.up, migration.down.as_ref(), reasons));
             check_rollback(migration.down.as_ref(), reasons);
         }
     }
@@ -66,25 +55,17 @@ fn check_status(
         FileState::Pending => return true,
         FileState::Applied => {}
         FileState::Reformatted => {
-            notes.push(format!(
-                "{id}: formatted anew since it was applied; its SQL is the same"
-            ));
+            notes.push(format!("{id}: formatted anew since it was applied; its SQL is the same"));
         }
         FileState::Changed => reasons.push(Reason::Changed { id }),
         FileState::Missing => reasons.push(Reason::Missing { id }),
         FileState::OutOfOrder if out_of_order.contains(status.version) => {
-            notes.push(format!(
-                "{id}: applied after the later {newest}, as allowed"
-            ));
+            notes.push(format!("{id}: applied after the later {newest}, as allowed"));
             return true;
         }
         FileState::OutOfOrder => {
             let (version, newest) = (status.version.clone(), newest.to_owned());
-            reasons.push(Reason::OutOfOrder {
-                version,
-                id,
-                newest,
-            });
+            reasons.push(Reason::OutOfOrder { version, id, newest });
         }
     }
     false
@@ -105,8 +86,5 @@ pub(crate) fn unknown(inputs: &Inputs<'_>, version: &Version) -> Reason {
         [one] => (*one).to_owned(),
         [first, .., last] => format!("{}, {first} to {last}", known.len()),
     };
-    Reason::UnknownVersion {
-        version: version.clone(),
-        known,
-    }
+    Reason::UnknownVersion { version: version.clone(), known }
 }

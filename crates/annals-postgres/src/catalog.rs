@@ -20,20 +20,14 @@ const QUERY: &str = include_str!("catalog.sql");
 ///
 /// When the server does not answer as expected.
 pub async fn read_schema(session: &mut Session, platform: Platform) -> Result<Snapshot, Fault> {
-    let mut excluded: Vec<String> = platform
-        .managed_schemas()
-        .iter()
-        .map(|name| (*name).to_owned())
-        .collect();
+    let mut excluded: Vec<String> =
+        platform.managed_schemas().iter().map(|name| (*name).to_owned()).collect();
     excluded.push(LEDGER_SCHEMA.to_owned());
     // With an empty search path every name the server prints is qualified.
     session
         .run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = ''")
         .await?;
-    let rows = sqlx::query(QUERY)
-        .bind(&excluded)
-        .fetch_all(session.connection())
-        .await;
+    let rows = sqlx::query(QUERY).bind(&excluded).fetch_all(session.connection()).await;
     let ended = session.roll_back().await;
     let rows = rows?;
     ended?;
@@ -44,11 +38,7 @@ pub async fn read_schema(session: &mut Session, platform: Platform) -> Result<Sn
             .map_err(|error| Fault::Protocol(format!("catalog attributes: {error}")))?;
         let kind = ObjectKind::parse(&kind)
             .ok_or_else(|| Fault::Protocol(format!("catalog object kind {kind:?}")))?;
-        Ok(Object {
-            attributes,
-            kind,
-            name: row.try_get("name")?,
-        })
+        Ok(Object { attributes, kind, name: row.try_get("name")? })
     });
     Ok(Snapshot::new(objects.collect::<Result<Vec<_>, Fault>>()?))
 }

@@ -73,14 +73,9 @@ impl ConnectionSpec {
             || host.starts_with('/')
             || matches!(host, "localhost" | "127.0.0.1" | "::1" | "[::1]");
         let says_mode = url.contains("sslmode=") || std::env::var_os("PGSSLMODE").is_some();
-        let options = if is_local || says_mode {
-            options
-        } else {
-            options.ssl_mode(PgSslMode::VerifyFull)
-        };
-        Ok(Self {
-            options: options.disable_statement_logging(),
-        })
+        let options =
+            if is_local || says_mode { options } else { options.ssl_mode(PgSslMode::VerifyFull) };
+        Ok(Self { options: options.disable_statement_logging() })
     }
 
     /// A server on the socket in `folder`.
@@ -99,9 +94,7 @@ impl ConnectionSpec {
     pub fn url_has_password(url: &str) -> bool {
         let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
         let authority = authority.split(['/', '?']).next().unwrap_or_default();
-        let in_userinfo = authority
-            .rsplit_once('@')
-            .is_some_and(|(user, _)| user.contains(':'));
+        let in_userinfo = authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'));
         in_userinfo || url.contains("?password=") || url.contains("&password=")
     }
 
@@ -117,9 +110,7 @@ impl ConnectionSpec {
 
     /// The database's name; by default the user's.
     pub fn database(&self) -> &str {
-        self.options
-            .get_database()
-            .unwrap_or_else(|| self.options.get_username())
+        self.options.get_database().unwrap_or_else(|| self.options.get_username())
     }
 
     /// Opens a session under `application_name`.
@@ -135,11 +126,8 @@ impl ConnectionSpec {
         application_name: &str,
         settings: &SessionSettings,
     ) -> Result<Session, ConnectError> {
-        let options = self
-            .options
-            .clone()
-            .application_name(application_name)
-            .extra_float_digits(None);
+        let options =
+            self.options.clone().application_name(application_name).extra_float_digits(None);
         let attempt = sqlx::PgConnection::connect_with(&options);
         let address = self.address();
         let connection = match tokio::time::timeout(CONNECT_TIMEOUT, attempt).await {
@@ -152,10 +140,7 @@ impl ConnectionSpec {
         };
         Session::over(connection, settings)
             .await
-            .map_err(|fault| ConnectError::Unusable {
-                address,
-                reason: fault.to_string(),
-            })
+            .map_err(|fault| ConnectError::Unusable { address, reason: fault.to_string() })
     }
 
     fn refused(&self, fault: Fault) -> ConnectError {
@@ -167,10 +152,7 @@ impl ConnectionSpec {
                 user: self.options.get_username().to_owned(),
                 reason: error.message,
             },
-            Fault::Server(error) => ConnectError::Unusable {
-                address,
-                reason: error.to_string(),
-            },
+            Fault::Server(error) => ConnectError::Unusable { address, reason: error.to_string() },
             Fault::Connection(reason) | Fault::Protocol(reason) => {
                 ConnectError::Unreachable { address, reason }
             }
@@ -184,32 +166,21 @@ mod tests {
 
     #[test]
     fn a_password_in_a_url_is_noticed() {
-        for url in [
-            "postgres://a:b@h/d",
-            "postgres://h/d?password=x",
-            "postgres://h/d?a=b&password=x",
-        ] {
+        for url in
+            ["postgres://a:b@h/d", "postgres://h/d?password=x", "postgres://h/d?a=b&password=x"]
+        {
             assert!(ConnectionSpec::url_has_password(url), "{url}");
         }
-        for url in [
-            "postgres://a@h:5432/d",
-            "postgres://h:5432/d",
-            "postgres:///d?host=/tmp",
-        ] {
+        for url in ["postgres://a@h:5432/d", "postgres://h:5432/d", "postgres:///d?host=/tmp"] {
             assert!(!ConnectionSpec::url_has_password(url), "{url}");
         }
     }
 
     #[test]
     fn a_broken_url_is_refused_without_repeating_it() {
-        for url in [
-            "postgres://user:s3cret@host:port/db",
-            "mysql://user:s3cret@host/db",
-            "s3cret",
-        ] {
-            let Err(error) = ConnectionSpec::from_url(url) else {
-                panic!("{url}")
-            };
+        for url in ["postgres://user:s3cret@host:port/db", "mysql://user:s3cret@host/db", "s3cret"]
+        {
+            let Err(error) = ConnectionSpec::from_url(url) else { panic!("{url}") };
             assert!(!format!("{error} {error:?}").contains("s3cret"));
         }
     }

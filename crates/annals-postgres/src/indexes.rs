@@ -21,11 +21,7 @@ fn state(row: Option<sqlx::postgres::PgRow>) -> Result<IndexState, Fault> {
         return Ok(IndexState::Missing);
     };
     let usable: bool = row.try_get("usable")?;
-    Ok(if usable {
-        IndexState::Valid
-    } else {
-        IndexState::Invalid
-    })
+    Ok(if usable { IndexState::Valid } else { IndexState::Invalid })
 }
 
 /// The state of the index spelled `index` on the table spelled `table`, as a statement names them.
@@ -41,11 +37,8 @@ pub async fn index_on_table(
     let query = "SELECT i.indisvalid AND i.indisready AS usable FROM pg_class c \
         JOIN pg_index i ON i.indexrelid = c.oid \
         WHERE c.relname = (parse_ident($1))[1] AND i.indrelid = to_regclass($2)";
-    let row = sqlx::query(query)
-        .bind(index)
-        .bind(table)
-        .fetch_optional(session.connection())
-        .await?;
+    let row =
+        sqlx::query(query).bind(index).bind(table).fetch_optional(session.connection()).await?;
     state(row)
 }
 
@@ -57,10 +50,7 @@ pub async fn index_on_table(
 pub async fn index_state(session: &mut Session, index: &str) -> Result<IndexState, Fault> {
     let query = "SELECT indisvalid AND indisready AS usable FROM pg_index \
         WHERE indexrelid = to_regclass($1)";
-    let row = sqlx::query(query)
-        .bind(index)
-        .fetch_optional(session.connection())
-        .await?;
+    let row = sqlx::query(query).bind(index).fetch_optional(session.connection()).await?;
     state(row)
 }
 
@@ -78,11 +68,7 @@ pub async fn drop_index_concurrently(
         FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid \
         WHERE c.relname = (parse_ident($1))[1] AND i.indrelid = to_regclass($2) \
         AND NOT i.indisvalid";
-    let row = sqlx::query(query)
-        .bind(index)
-        .bind(table)
-        .fetch_one(session.connection())
-        .await?;
+    let row = sqlx::query(query).bind(index).bind(table).fetch_one(session.connection()).await?;
     let sql: String = row.try_get("sql")?;
     session.run(&sql).await
 }

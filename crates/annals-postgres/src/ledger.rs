@@ -130,24 +130,18 @@ impl Session {
         let found = "SELECT to_regclass('annals.ledger') IS NOT NULL AS present, \
             obj_description(n.oid, 'pg_namespace') AS comment \
             FROM pg_namespace n WHERE n.nspname = 'annals'";
-        let row = sqlx::query(found)
-            .fetch_optional(self.connection())
-            .await
-            .map_err(Fault::from)?;
+        let row =
+            sqlx::query(found).fetch_optional(self.connection()).await.map_err(Fault::from)?;
         let Some(row) = row else { return Ok(false) };
         let present: bool = row.try_get("present").map_err(Fault::from)?;
         let comment: Option<String> = row.try_get("comment").map_err(Fault::from)?;
-        let format = comment
-            .as_deref()
-            .and_then(|text| text.strip_prefix("annals ledger format "));
+        let format = comment.as_deref().and_then(|text| text.strip_prefix("annals ledger format "));
         match format.and_then(|format| format.parse::<u32>().ok()) {
             Some(LEDGER_FORMAT) if present => Ok(true),
-            Some(newer) if newer > LEDGER_FORMAT => Err(LedgerError::Foreign(format!(
-                "its format is {newer}, made by a newer annals"
-            ))),
-            _ => Err(LedgerError::Foreign(
-                "it has no ledger of ours in it".to_owned(),
-            )),
+            Some(newer) if newer > LEDGER_FORMAT => {
+                Err(LedgerError::Foreign(format!("its format is {newer}, made by a newer annals")))
+            }
+            _ => Err(LedgerError::Foreign("it has no ledger of ours in it".to_owned())),
         }
     }
 
@@ -233,13 +227,8 @@ impl Session {
             .map(|row| {
                 let statement: i32 = row.try_get("statement").map_err(Fault::from)?;
                 let sql: String = row.try_get("sql_sha256").map_err(Fault::from)?;
-                let sql = sql
-                    .parse()
-                    .map_err(|_| Fault::Protocol(format!("digest {sql:?}")))?;
-                Ok(StatementRow {
-                    statement: u64::try_from(statement).unwrap_or_default(),
-                    sql,
-                })
+                let sql = sql.parse().map_err(|_| Fault::Protocol(format!("digest {sql:?}")))?;
+                Ok(StatementRow { statement: u64::try_from(statement).unwrap_or_default(), sql })
             })
             .collect()
     }
@@ -277,33 +266,23 @@ fn read_row(row: &PgRow) -> Result<LedgerRow, LedgerError> {
     let ordinal: i32 = row.try_get("ordinal").map_err(Fault::from)?;
     let step: i32 = row.try_get("step").map_err(Fault::from)?;
     let intent_seq: i64 = row.try_get("intent_seq").map_err(Fault::from)?;
-    let odd = |reason: String| LedgerError::Row {
-        version: version.clone(),
-        ordinal,
-        reason,
-    };
+    let odd = |reason: String| LedgerError::Row { version: version.clone(), ordinal, reason };
     let direction = match text("direction")?.as_str() {
         "up" => Direction::Up,
         "down" => Direction::Down,
         other => return Err(odd(format!("direction {other:?}"))),
     };
     Ok(LedgerRow {
-        version: version
-            .parse()
-            .map_err(|_| odd(format!("version {version:?}")))?,
+        version: version.parse().map_err(|_| odd(format!("version {version:?}")))?,
         ordinal: u64::try_from(ordinal).map_err(|_| odd("negative ordinal".into()))?,
         direction,
         name: text("name")?,
-        file_raw: text("file_raw")?
-            .parse()
-            .map_err(|_| odd("file_raw".into()))?,
+        file_raw: text("file_raw")?.parse().map_err(|_| odd("file_raw".into()))?,
         run: text("run")?.parse().map_err(|_| odd("run".into()))?,
         step: u64::try_from(step).map_err(|_| odd("negative step".into()))?,
         log_origin: text("log_origin")?,
         intent_seq: u64::try_from(intent_seq).map_err(|_| odd("negative intent_seq".into()))?,
-        intent_hash: text("intent_hash")?
-            .parse()
-            .map_err(|_| odd("intent_hash".into()))?,
+        intent_hash: text("intent_hash")?.parse().map_err(|_| odd("intent_hash".into()))?,
         xid: text("xid")?,
     })
 }

@@ -34,10 +34,7 @@ impl LockKey {
     /// workspace in one database must.
     pub fn of(workspace: &str) -> Self {
         let digest = Digest::of(format!("annals lock 1\n{LEDGER_SCHEMA}\n{workspace}").as_bytes());
-        let first = digest
-            .as_bytes()
-            .first_chunk::<8>()
-            .expect("a digest has eight bytes");
+        let first = digest.as_bytes().first_chunk::<8>().expect("a digest has eight bytes");
         Self(i64::from_be_bytes(*first))
     }
 }
@@ -63,10 +60,7 @@ impl Session {
     ///
     /// When the server does not answer; the lock ends with the session then.
     pub async fn unlock(&mut self, key: LockKey) -> Result<(), Fault> {
-        sqlx::query("SELECT pg_advisory_unlock($1)")
-            .bind(key.0)
-            .execute(self.connection())
-            .await?;
+        sqlx::query("SELECT pg_advisory_unlock($1)").bind(key.0).execute(self.connection()).await?;
         Ok(())
     }
 
@@ -80,10 +74,7 @@ impl Session {
             AND pid = pg_backend_pid() AND granted AND objsubid = 1 \
             AND classid::int8 << 32 | objid::int8 = $1 \
             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) AS held";
-        let row = sqlx::query(held)
-            .bind(key.0)
-            .fetch_one(self.connection())
-            .await?;
+        let row = sqlx::query(held).bind(key.0).fetch_one(self.connection()).await?;
         Ok(row.try_get("held")?)
     }
 
@@ -100,10 +91,7 @@ impl Session {
             WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
             AND l.classid::int8 << 32 | l.objid::int8 = $1 \
             AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-        let row = sqlx::query(holder)
-            .bind(key.0)
-            .fetch_optional(self.connection())
-            .await?;
+        let row = sqlx::query(holder).bind(key.0).fetch_optional(self.connection()).await?;
         let Some(row) = row else { return Ok(None) };
         Ok(Some(LockHolder {
             pid: row.try_get("pid")?,

@@ -16,9 +16,7 @@ pub struct SessionSettings {
 
 impl Default for SessionSettings {
     fn default() -> Self {
-        Self {
-            lock_timeout_ms: 2_000,
-        }
+        Self { lock_timeout_ms: 2_000 }
     }
 }
 
@@ -140,12 +138,7 @@ impl Session {
             backend_pid: row.try_get("pid")?,
         };
         let baseline = String::new();
-        let mut session = Self {
-            connection,
-            settings: *settings,
-            facts,
-            baseline,
-        };
+        let mut session = Self { connection, settings: *settings, facts, baseline };
         session.prepare().await?;
         session.baseline = session.state().await?.0;
         Ok(session)
@@ -184,9 +177,7 @@ impl Session {
     ///
     /// The server's error, or the loss of the connection.
     pub async fn run(&mut self, sql: &str) -> Result<(), Fault> {
-        raw_sql(AssertSqlSafe(sql))
-            .execute(&mut self.connection)
-            .await?;
+        raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection).await?;
         Ok(())
     }
 
@@ -227,14 +218,8 @@ impl Session {
     }
 
     async fn state(&mut self) -> Result<(String, i32, String), Fault> {
-        let row = sqlx::query(SESSION_STATE)
-            .fetch_one(&mut self.connection)
-            .await?;
-        Ok((
-            row.try_get("state")?,
-            row.try_get("pid")?,
-            row.try_get("xid")?,
-        ))
+        let row = sqlx::query(SESSION_STATE).fetch_one(&mut self.connection).await?;
+        Ok((row.try_get("state")?, row.try_get("pid")?, row.try_get("xid")?))
     }
 
     /// Checks, inside the transaction `xid`, that it is still the same transaction of the same
@@ -260,16 +245,13 @@ impl Session {
     ///
     /// When that is not possible; the session must then not be used for another step.
     pub async fn restore_state(&mut self) -> Result<(), Fault> {
-        self.run("RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL")
-            .await?;
+        self.run("RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL").await?;
         self.prepare().await?;
         let (state, ..) = self.state().await?;
         if state == self.baseline {
             Ok(())
         } else {
-            Err(Fault::Protocol(
-                "the session's settings cannot be restored".to_owned(),
-            ))
+            Err(Fault::Protocol("the session's settings cannot be restored".to_owned()))
         }
     }
 
@@ -308,10 +290,7 @@ impl Session {
     ///
     /// As [`Self::run`].
     pub async fn cancel_backend(&mut self, pid: i32) -> Result<(), Fault> {
-        sqlx::query("SELECT pg_cancel_backend($1)")
-            .bind(pid)
-            .execute(&mut self.connection)
-            .await?;
+        sqlx::query("SELECT pg_cancel_backend($1)").bind(pid).execute(&mut self.connection).await?;
         Ok(())
     }
 

@@ -96,18 +96,12 @@ impl History {
 
     /// The last change of `version`, if it is applied.
     pub fn applied_version(&self, version: &Version) -> Option<&Applied> {
-        self.applied
-            .iter()
-            .find(|change| change.version == *version)
+        self.applied.iter().find(|change| change.version == *version)
     }
 
     /// How often `version` has been applied or rolled back.
     pub fn ordinal(&self, version: &Version) -> u64 {
-        let last = self
-            .changes
-            .iter()
-            .rev()
-            .find(|change| change.version == *version);
+        let last = self.changes.iter().rev().find(|change| change.version == *version);
         last.map_or(0, |change| change.ordinal)
     }
 
@@ -130,8 +124,7 @@ impl History {
             by: recorded.actor.name.clone(),
             duration_us,
         };
-        self.applied
-            .retain(|applied| applied.version != change.version);
+        self.applied.retain(|applied| applied.version != change.version);
         if change.direction == Direction::Up {
             self.applied.push(change.clone());
         }
@@ -158,11 +151,8 @@ impl Projection for History {
     fn apply(&mut self, recorded: &Recorded) {
         match &recorded.event {
             Event::StepStarted(started) => {
-                let intent = Intent {
-                    seq: recorded.seq,
-                    hash: recorded.leaf,
-                    started: started.clone(),
-                };
+                let intent =
+                    Intent { seq: recorded.seq, hash: recorded.leaf, started: started.clone() };
                 self.open.insert(started.key(), intent);
             }
             Event::StepSucceeded(done) => {

@@ -168,8 +168,7 @@ impl RecoveryState {
         let Some(step) = self.open_step.take_if(|step| step.key == key) else {
             return;
         };
-        self.newest_applied
-            .retain(|version| *version != step.version);
+        self.newest_applied.retain(|version| *version != step.version);
         if step.direction == Direction::Up {
             self.newest_applied.push(step.version);
         }

@@ -55,9 +55,7 @@ fn changes(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Ve
     let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
     names.sort();
     names.dedup();
-    let differing = names
-        .into_iter()
-        .filter(|name| old.get(*name) != new.get(*name));
+    let differing = names.into_iter().filter(|name| old.get(*name) != new.get(*name));
     differing
         .map(|name| Change {
             attribute: name.clone(),
@@ -73,30 +71,18 @@ mod tests {
     use crate::snapshot::{Object, ObjectKind};
 
     fn picture(objects: &[(&str, &[(&str, &str)])]) -> Snapshot {
-        Snapshot::new(objects.iter().map(|(name, attributes)| {
-            Object {
-                attributes: attributes
-                    .iter()
-                    .map(|(k, v)| (k.to_string(), v.to_string()))
-                    .collect(),
-                kind: ObjectKind::Table,
-                name: name.to_string(),
-            }
+        Snapshot::new(objects.iter().map(|(name, attributes)| Object {
+            attributes: attributes.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+            kind: ObjectKind::Table,
+            name: name.to_string(),
         }))
     }
 
     #[test]
     fn differences_name_object_and_attribute() {
-        let before = picture(&[
-            ("a", &[("x", "1")]),
-            ("b", &[("x", "1"), ("y", "2")]),
-            ("d", &[]),
-        ]);
+        let before = picture(&[("a", &[("x", "1")]), ("b", &[("x", "1"), ("y", "2")]), ("d", &[])]);
         let after = picture(&[("b", &[("x", "1"), ("z", "3")]), ("c", &[]), ("d", &[])]);
-        let key = |name: &str| ObjectKey {
-            kind: ObjectKind::Table,
-            name: name.into(),
-        };
+        let key = |name: &str| ObjectKey { kind: ObjectKind::Table, name: name.into() };
         let change = |attribute: &str, before: Option<&str>, after: Option<&str>| Change {
             attribute: attribute.into(),
             before: before.map(Into::into),

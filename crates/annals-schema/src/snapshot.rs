@@ -147,13 +147,7 @@ impl Snapshot {
     pub fn new(objects: impl IntoIterator<Item = Object>) -> Self {
         let objects = objects
             .into_iter()
-            .map(
-                |Object {
-                     attributes,
-                     kind,
-                     name,
-                 }| (ObjectKey { kind, name }, attributes),
-            )
+            .map(|Object { attributes, kind, name }| (ObjectKey { kind, name }, attributes))
             .collect();
         Self { objects }
     }
@@ -185,10 +179,7 @@ impl Snapshot {
             kind: key.kind,
             name: key.name.clone(),
         });
-        let stored = Stored {
-            format: SNAPSHOT_FORMAT,
-            objects: objects.collect(),
-        };
+        let stored = Stored { format: SNAPSHOT_FORMAT, objects: objects.collect() };
         let value = serde_json::to_value(stored).expect("a snapshot has string keys only");
         canonical_json(&value).expect("invariant: attribute names are ASCII, values are strings")
     }
@@ -232,9 +223,6 @@ mod tests {
         assert_eq!(read, snapshot);
         assert_eq!(read.fingerprint(), snapshot.fingerprint());
         let newer = stored.replace("\"format\":1", "\"format\":2");
-        assert!(matches!(
-            Snapshot::from_json(newer.as_bytes()),
-            Err(SnapshotError::Newer(2))
-        ));
+        assert!(matches!(Snapshot::from_json(newer.as_bytes()), Err(SnapshotError::Newer(2))));
     }
 }

@@ -43,10 +43,7 @@ impl Annals {
                 command.env(name, value);
             }
         }
-        command
-            .env("ANNALS_ACTOR", "tester")
-            .env("HOME", folder)
-            .env("NO_COLOR", "1");
+        command.env("ANNALS_ACTOR", "tester").env("HOME", folder).env("NO_COLOR", "1");
         Self { command }
     }
 
@@ -87,14 +84,8 @@ impl Annals {
     /// Starts it.
     pub fn start(mut self) -> Running {
         let line = self.line();
-        self.command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let child = self
-            .command
-            .spawn()
-            .unwrap_or_else(|error| panic!("{line}: {error}"));
+        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = self.command.spawn().unwrap_or_else(|error| panic!("{line}: {error}"));
         Running { line, child }
     }
 }
@@ -107,14 +98,8 @@ impl Running {
 
     /// Sends it a signal by name, such as `INT`.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .args([format!("-{name}"), self.pid().to_string()])
-            .status();
-        assert!(
-            sent.is_ok_and(|status| status.success()),
-            "kill -{name} {}",
-            self.pid()
-        );
+        let sent = Command::new("kill").args([format!("-{name}"), self.pid().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill -{name} {}", self.pid());
     }
 
     /// Waits for its end.
@@ -124,19 +109,13 @@ impl Running {
         // A command that hangs fails its test instead of hanging it.
         let watchdog = std::thread::spawn(move || {
             if finished.recv_timeout(LIMIT).is_err() {
-                let _ = Command::new("kill")
-                    .args(["-KILL", &pid.to_string()])
-                    .status();
+                let _ = Command::new("kill").args(["-KILL", &pid.to_string()]).status();
             }
         });
         let output = self.child.wait_with_output();
         let _ = done.send(());
         let _ = watchdog.join();
-        let Output {
-            status,
-            stdout,
-            stderr,
-        } = output.unwrap_or_else(|e| panic!("{line}: {e}"));
+        let Output { status, stdout, stderr } = output.unwrap_or_else(|e| panic!("{line}: {e}"));
         Outcome {
             line,
             code: status.code().unwrap_or(-1),
@@ -150,11 +129,7 @@ impl Outcome {
     /// Wants this exit code.
     #[track_caller]
     pub fn expect(self, code: i32) -> Self {
-        assert_eq!(
-            self.code, code,
-            "{}\n--- out\n{}--- err\n{}",
-            self.line, self.out, self.err
-        );
+        assert_eq!(self.code, code, "{}\n--- out\n{}--- err\n{}", self.line, self.out, self.err);
         self
     }
 
@@ -163,11 +138,7 @@ impl Outcome {
     pub fn says(self, words: &[&str]) -> Self {
         let text = format!("{}{}", self.out, self.err);
         for word in words {
-            assert!(
-                text.contains(word),
-                "{} does not say {word:?}:\n{text}",
-                self.line
-            );
+            assert!(text.contains(word), "{} does not say {word:?}:\n{text}", self.line);
         }
         self
     }
@@ -176,10 +147,7 @@ impl Outcome {
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| {
-            panic!(
-                "{}: {error}\n--- out\n{}--- err\n{}",
-                self.line, self.out, self.err
-            )
+            panic!("{}: {error}\n--- out\n{}--- err\n{}", self.line, self.out, self.err)
         })
     }
 
@@ -206,10 +174,7 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 /// The built program: beside the running test.
 pub fn program() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows where it is");
-    let folder = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("target/<profile>/deps/<test>");
+    let folder = test.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>");
     let program = folder.join("annals");
     assert!(program.is_file(), "{} is not built", program.display());
     program

@@ -29,14 +29,8 @@ impl Proxy {
     /// Passes connections on to `port` of 127.0.0.1, cutting at the `nth` commit (from 1).
     pub fn start(port: u16, cut: Cut, nth: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-        let own = listener
-            .local_addr()
-            .expect("a bound socket has an address")
-            .port();
-        let plan = Arc::new(Plan {
-            cut,
-            left: AtomicUsize::new(nth),
-        });
+        let own = listener.local_addr().expect("a bound socket has an address").port();
+        let plan = Arc::new(Plan { cut, left: AtomicUsize::new(nth) });
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else {

@@ -48,9 +48,7 @@ impl Server {
     /// A server as `options` say.
     pub fn start_with(options: ServerOptions) -> Self {
         // Below /tmp and open to others' passing through: as root the server is another user.
-        let parent = tempfile::Builder::new()
-            .prefix("annals-test-")
-            .tempdir_in("/tmp");
+        let parent = tempfile::Builder::new().prefix("annals-test-").tempdir_in("/tmp");
         let parent = parent.expect("a temporary folder can be made");
         open_to_pass(parent.path());
         let port = options.tcp.then(free_port);
@@ -60,33 +58,17 @@ impl Server {
         let wanted = SandboxOptions {
             folder: &folder,
             binaries: &binaries,
-            platform: if options.supabase {
-                Platform::Supabase
-            } else {
-                Platform::Plain
-            },
+            platform: if options.supabase { Platform::Supabase } else { Platform::Plain },
             lifetime: Lifetime::OfThisProcess,
             tcp_port: port,
             settings: if options.durable { &durable } else { &[] },
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime can be built");
-        let sandbox = runtime
-            .block_on(Sandbox::start(&wanted))
-            .unwrap_or_else(|e| panic!("{e}"));
-        let server = Self {
-            sandbox,
-            port,
-            runtime,
-            _parent: parent,
-        };
+        let sandbox = runtime.block_on(Sandbox::start(&wanted)).unwrap_or_else(|e| panic!("{e}"));
+        let server = Self { sandbox, port, runtime, _parent: parent };
         if options.tcp {
-            server.sql(&format!(
-                "ALTER ROLE postgres PASSWORD '{}'",
-                Self::PASSWORD
-            ));
+            server.sql(&format!("ALTER ROLE postgres PASSWORD '{}'", Self::PASSWORD));
         }
         server
     }
@@ -137,17 +119,12 @@ impl Server {
         use sqlx::Connection;
         self.runtime.block_on(async {
             let url = self.url();
-            let mut connection = sqlx::PgConnection::connect(&url)
-                .await
-                .unwrap_or_else(|e| panic!("{e}"));
+            let mut connection =
+                sqlx::PgConnection::connect(&url).await.unwrap_or_else(|e| panic!("{e}"));
             let wrapped = format!("SELECT q.*::text AS line FROM ({query}) q(line)");
-            let rows = sqlx::query(sqlx::AssertSqlSafe(wrapped))
-                .fetch_all(&mut connection)
-                .await;
+            let rows = sqlx::query(sqlx::AssertSqlSafe(wrapped)).fetch_all(&mut connection).await;
             let rows = rows.unwrap_or_else(|error| panic!("{query}: {error}"));
-            let rows = rows
-                .iter()
-                .map(|row| row.get::<Option<String>, _>(0).unwrap_or_default());
+            let rows = rows.iter().map(|row| row.get::<Option<String>, _>(0).unwrap_or_default());
             let rows = rows.collect();
             let _ = connection.close().await;
             rows
@@ -165,14 +142,11 @@ impl Server {
     pub fn hold(&self, sql: &str) -> Held<'_> {
         let mut session = self.session();
         self.runtime
-            .block_on(session.run(&format!(
-                "SET idle_in_transaction_session_timeout = 0; BEGIN; {sql}"
-            )))
+            .block_on(
+                session.run(&format!("SET idle_in_transaction_session_timeout = 0; BEGIN; {sql}")),
+            )
             .unwrap_or_else(|fault| panic!("{sql}: {fault}"));
-        Held {
-            server: self,
-            session: Some(session),
-        }
+        Held { server: self, session: Some(session) }
     }
 
     /// Process id of the server.
@@ -205,12 +179,8 @@ fn open_to_pass(folder: &std::path::Path) {
     let mode = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(folder, mode).expect("the folder is ours");
     if rustix::process::geteuid().is_root() {
-        let postgres = std::process::Command::new("id")
-            .args(["-u", "postgres"])
-            .output();
-        let uid = postgres
-            .ok()
-            .and_then(|output| String::from_utf8(output.stdout).ok());
+        let postgres = std::process::Command::new("id").args(["-u", "postgres"]).output();
+        let uid = postgres.ok().and_then(|output| String::from_utf8(output.stdout).ok());
         let uid = uid.and_then(|text| text.trim().parse().ok());
         std::os::unix::fs::chown(folder, uid, None).expect("root may hand a folder over");
     }
@@ -219,8 +189,5 @@ fn open_to_pass(folder: &std::path::Path) {
 /// A port nobody listens on just now.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener
-        .local_addr()
-        .expect("a bound socket has an address")
-        .port()
+    listener.local_addr().expect("a bound socket has an address").port()
 }

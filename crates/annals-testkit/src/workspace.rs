@@ -24,10 +24,7 @@ impl Workspace {
     /// An empty workspace whose target `db` is at `url`.
     pub fn with_url(url: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let workspace = Self {
-            folder,
-            url: url.to_owned(),
-        };
+        let workspace = Self { folder, url: url.to_owned() };
         for part in ["migrations", "rollbacks"] {
             fs::create_dir(workspace.path(part)).expect("the folder is ours");
         }
@@ -60,19 +57,15 @@ impl Workspace {
     /// Writes migrations `1_t1` to `<n>_t<n>`, each with a table `t<k>` and its rollback.
     pub fn tables(&self, n: usize) {
         for k in 1..=n {
-            let (up, down) = (
-                format!("CREATE TABLE t{k} (id int PRIMARY KEY);"),
-                format!("DROP TABLE t{k};"),
-            );
+            let (up, down) =
+                (format!("CREATE TABLE t{k} (id int PRIMARY KEY);"), format!("DROP TABLE t{k};"));
             self.migration(&format!("{k}_t{k}"), &up, &down);
         }
     }
 
     /// `annals` in this workspace, with the given arguments.
     pub fn annals(&self, line: &str) -> Annals {
-        Annals::new(&program(), self.folder())
-            .env("TEST_URL", &self.url)
-            .args(line)
+        Annals::new(&program(), self.folder()).env("TEST_URL", &self.url).args(line)
     }
 
     /// The only segment of the log of `db`.
@@ -85,10 +78,7 @@ impl Workspace {
         let text = fs::read_to_string(self.segment()).expect("the log is there");
         let kind = |line: &str| {
             let value: serde_json::Value = serde_json::from_str(line).expect("a line is JSON");
-            value["kind"]
-                .as_str()
-                .expect("a kind is a string")
-                .to_owned()
+            value["kind"].as_str().expect("a kind is a string").to_owned()
         };
         text.lines().map(kind).collect()
     }

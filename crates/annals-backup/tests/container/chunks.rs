@@ -54,27 +54,16 @@ fn chunks_swapped_repeated_or_dropped_are_refused_where_they_stand() {
 fn a_backup_without_its_final_chunk_has_no_end() {
     let (before, chunks, trailer) = parts(&sealed(&plain()));
     let (out, end) = read(&joined(&before, &chunks[..3], &trailer));
-    assert!(matches!(
-        end,
-        Err(BackupError::Truncated {
-            part: "final chunk"
-        })
-    ));
+    assert!(matches!(end, Err(BackupError::Truncated { part: "final chunk" })));
     assert_eq!(out.len(), 3 * CHUNK);
-    assert!(matches!(
-        read(&joined(&before, &chunks, &[])).1,
-        Err(BackupError::TrailerMissing)
-    ));
+    assert!(matches!(read(&joined(&before, &chunks, &[])).1, Err(BackupError::TrailerMissing)));
 }
 
 #[test]
 fn nothing_moves_between_two_backups_of_the_same_key_and_bytes() {
     let (first, second) = (parts(&sealed(&plain())), parts(&sealed(&plain())));
     let same_id_other_time = joined(&first.0, &first.1, &second.2);
-    assert!(matches!(
-        refused(&same_id_other_time),
-        BackupError::TrailerRefused { .. }
-    ));
+    assert!(matches!(refused(&same_id_other_time), BackupError::TrailerRefused { .. }));
     for index in 0..4 {
         let mut chunks = first.1.clone();
         chunks[index] = second.1[index].clone();
@@ -97,25 +86,11 @@ fn a_header_from_another_backup_does_not_open_these_chunks() {
     let moved = [&other[..header], &bytes[header..]].concat();
     assert!(matches!(refused(&moved), BackupError::PayloadRefused));
     let moved = [&other[..BEFORE_CHUNKS], &bytes[BEFORE_CHUNKS..]].concat();
-    assert!(matches!(
-        refused(&moved),
-        BackupError::ChunkRefused { position: 0 }
-    ));
+    assert!(matches!(refused(&moved), BackupError::ChunkRefused { position: 0 }));
     let moved = [&other[prologue], &bytes[stanzas.start..]].concat();
-    assert!(matches!(
-        refused(&moved),
-        BackupError::WrappedKeyRefused { .. }
-    ));
-    let moved = [
-        &bytes[prologue],
-        &other[stanzas.clone()],
-        &bytes[stanzas.end..],
-    ]
-    .concat();
-    assert!(matches!(
-        refused(&moved),
-        BackupError::WrappedKeyRefused { .. }
-    ));
+    assert!(matches!(refused(&moved), BackupError::WrappedKeyRefused { .. }));
+    let moved = [&bytes[prologue], &other[stanzas.clone()], &bytes[stanzas.end..]].concat();
+    assert!(matches!(refused(&moved), BackupError::WrappedKeyRefused { .. }));
 }
 
 #[test]
@@ -125,30 +100,14 @@ fn a_recipient_added_or_removed_is_refused_by_those_who_remain() {
     let count = 30 + METADATA.len()..32 + METADATA.len();
     let first = count.end..count.end + 124;
 
-    let removed = [
-        &two[..count.start],
-        &[0, 1],
-        &two[first.clone()],
-        &two[first.end + 124..],
-    ]
-    .concat();
+    let removed =
+        [&two[..count.start], &[0, 1], &two[first.clone()], &two[first.end + 124..]].concat();
     assert!(matches!(refused(&removed), BackupError::HeaderRefused));
-    let added = [
-        &one[..count.start],
-        &[0, 2],
-        &one[first.clone()],
-        &two[first.clone()],
-        &one[first.end..],
-    ]
-    .concat();
+    let added =
+        [&one[..count.start], &[0, 2], &one[first.clone()], &two[first.clone()], &one[first.end..]]
+            .concat();
     assert!(matches!(refused(&added), BackupError::HeaderRefused));
-    let unknown = [
-        &one[..count.start],
-        &[0, 2],
-        &[0, 9, 0, 0],
-        &one[first.start..],
-    ]
-    .concat();
+    let unknown = [&one[..count.start], &[0, 2], &[0, 9, 0, 0], &one[first.start..]].concat();
     assert!(matches!(refused(&unknown), BackupError::HeaderRefused));
 }
 

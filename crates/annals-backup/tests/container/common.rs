@@ -20,9 +20,7 @@ pub(crate) fn id(fill: u8) -> BackupId {
 }
 
 pub(crate) fn pattern(length: usize) -> Vec<u8> {
-    (0..length)
-        .map(|i| (i ^ (i >> 8) ^ (i >> 16)) as u8)
-        .collect()
+    (0..length).map(|i| (i ^ (i >> 8) ^ (i >> 16)) as u8).collect()
 }
 
 pub(crate) fn sealed_as(
@@ -30,10 +28,7 @@ pub(crate) fn sealed_as(
     keys: &[&KeyEncryptionKey],
     plain: &[u8],
 ) -> (Vec<u8>, Receipt) {
-    let params = SealParams {
-        backup_id: id(backup),
-        public_metadata: METADATA,
-    };
+    let params = SealParams { backup_id: id(backup), public_metadata: METADATA };
     let mut writer = seal(Vec::new(), &params, keys.iter().copied()).expect("sealing starts");
     writer.write_all(plain).expect("sealing goes on");
     writer.finish().expect("sealing ends")

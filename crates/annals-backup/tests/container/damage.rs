@@ -16,15 +16,8 @@ fn every_single_bit_flip_of_a_small_backup_is_refused() {
         let mut altered = bytes.clone();
         altered[bit / 8] ^= 1 << (bit % 8);
         let (out, end) = read(&altered);
-        assert!(
-            end.is_err(),
-            "bit {bit} of {} was not missed",
-            bytes.len() * 8
-        );
-        assert!(
-            out.is_empty(),
-            "bit {bit}: nothing of a refused chunk is released"
-        );
+        assert!(end.is_err(), "bit {bit} of {} was not missed", bytes.len() * 8);
+        assert!(out.is_empty(), "bit {bit}: nothing of a refused chunk is released");
     }
 }
 
@@ -65,13 +58,7 @@ fn every_byte_appended_or_inserted_is_refused() {
     }
     for extra in [1, 16, TRAILER, SEALED_CHUNK, SEALED_CHUNK + TRAILER] {
         refused(&[bytes.as_slice(), &vec![0; extra]].concat());
-        refused(
-            &[
-                bytes.as_slice(),
-                &bytes[bytes.len().saturating_sub(extra)..],
-            ]
-            .concat(),
-        );
+        refused(&[bytes.as_slice(), &bytes[bytes.len().saturating_sub(extra)..]].concat());
     }
 }
 
@@ -86,10 +73,7 @@ fn cuts_around_every_boundary_of_a_backup_of_chunks_are_refused() {
         for length in boundary - 20..(boundary + 20).min(bytes.len()) {
             let (out, end) = read(&bytes[..length]);
             assert!(end.is_err(), "cut to {length}");
-            assert!(
-                plain.starts_with(&out) && out.len() % CHUNK == 0,
-                "cut to {length}"
-            );
+            assert!(plain.starts_with(&out) && out.len() % CHUNK == 0, "cut to {length}");
         }
     }
 }

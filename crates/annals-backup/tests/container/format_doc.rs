@@ -14,18 +14,9 @@ fn document() -> String {
 
 /// Returns the lines of the code block that follows the marker `<!-- name -->`.
 fn block(document: &str, name: &str) -> Vec<String> {
-    let (_, after) = document
-        .split_once(&format!("<!-- {name} -->"))
-        .expect("the marker");
-    let mut lines = after
-        .lines()
-        .skip_while(|line| !line.starts_with("```"))
-        .skip(1);
-    lines
-        .by_ref()
-        .take_while(|line| !line.starts_with("```"))
-        .map(str::to_owned)
-        .collect()
+    let (_, after) = document.split_once(&format!("<!-- {name} -->")).expect("the marker");
+    let mut lines = after.lines().skip_while(|line| !line.starts_with("```")).skip(1);
+    lines.by_ref().take_while(|line| !line.starts_with("```")).map(str::to_owned).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -61,23 +52,15 @@ fn the_documented_derived_values_follow_from_the_golden_backup() {
         ("wrap: AEAD key", wrap[..32].to_vec()),
         ("wrap: base nonce", wrap[32..44].to_vec()),
         ("wrap: commitment", wrap[44..].to_vec()),
-        (
-            "header MAC key",
-            expand(&data_key, b"annals-backup/v1/header-mac", 32),
-        ),
+        ("header MAC key", expand(&data_key, b"annals-backup/v1/header-mac", 32)),
         ("payload: AEAD key", payload[..32].to_vec()),
         ("payload: base nonce", payload[32..44].to_vec()),
         ("payload: commitment", payload[44..].to_vec()),
-        (
-            "trailer MAC key",
-            expand(&data_key, b"annals-backup/v1/trailer-mac", 32),
-        ),
+        ("trailer MAC key", expand(&data_key, b"annals-backup/v1/trailer-mac", 32)),
         ("sha256 of the file", sha256(GOLDEN)),
     ];
     let lines = block(&document(), "worked example: values");
-    let expected: Vec<_> = expected
-        .iter()
-        .map(|(name, bytes)| format!("{name:<20} {}", hex(bytes)))
-        .collect();
+    let expected: Vec<_> =
+        expected.iter().map(|(name, bytes)| format!("{name:<20} {}", hex(bytes))).collect();
     assert_eq!(lines, expected);
 }

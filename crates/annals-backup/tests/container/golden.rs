@@ -12,10 +12,7 @@ struct Golden {
 }
 
 fn test_only_key(text: &str) -> KeyEncryptionKey {
-    assert!(
-        text.starts_with("# TEST ONLY"),
-        "a committed key says what it is"
-    );
+    assert!(text.starts_with("# TEST ONLY"), "a committed key says what it is");
     KeyEncryptionKey::from_text(text).expect("a key")
 }
 
@@ -63,10 +60,7 @@ fn golden_backups_are_examined_without_a_key() {
         let examination = examine(golden.bytes).expect("well formed");
         let ids: Vec<_> = golden.keys.iter().map(KeyEncryptionKey::id).collect();
         assert_eq!(examination.header.recipients, ids);
-        assert_eq!(
-            examination.header.public_metadata,
-            br#"{"target":"example"}"#
-        );
+        assert_eq!(examination.header.public_metadata, br#"{"target":"example"}"#);
         assert_eq!(examination.receipt.sha256.to_string(), golden.sha256);
     }
 }

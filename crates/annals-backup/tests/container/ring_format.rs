@@ -59,10 +59,7 @@ fn open_message(input_key: &[u8], context: &[u8], message: &[u8]) -> Vec<u8> {
         let (sealed, after) = rest.split_at(rest.len().min(16_400));
         let (key, nonce) = at(&keys, position);
         let mut chunk = sealed.to_vec();
-        out.extend_from_slice(
-            key.open_in_place(nonce, Aad::empty(), &mut chunk)
-                .expect("the tag"),
-        );
+        out.extend_from_slice(key.open_in_place(nonce, Aad::empty(), &mut chunk).expect("the tag"));
         rest = after;
         if sealed.len() < 16_400 {
             break;
@@ -79,17 +76,14 @@ fn seal_message(input_key: &[u8], salt: &[u8], context: &[u8], plain: &[u8]) -> 
         let end = plain.len().min((position + 1) * 16_384);
         let mut chunk = plain[position * 16_384..end].to_vec();
         let (key, nonce) = at(&keys, position as u64);
-        key.seal_in_place_append_tag(nonce, Aad::empty(), &mut chunk)
-            .expect("sealed");
+        key.seal_in_place_append_tag(nonce, Aad::empty(), &mut chunk).expect("sealed");
         out.extend(chunk);
     }
     out
 }
 
 fn number(bytes: &[u8]) -> usize {
-    bytes
-        .iter()
-        .fold(0, |value, byte| value << 8 | usize::from(*byte))
+    bytes.iter().fold(0, |value, byte| value << 8 | usize::from(*byte))
 }
 
 /// Opens a backup for the first recipient that `kek` is; panics where the format is not kept.
@@ -108,10 +102,7 @@ pub(crate) fn open(kek: &[u8], file: &[u8]) -> Vec<u8> {
         }
     }
     let data_key = data_key.expect("a stanza for this key");
-    assert_eq!(
-        mac(&data_key, "annals-backup/v1/header-mac", &file[..at]),
-        file[at..at + 32]
-    );
+    assert_eq!(mac(&data_key, "annals-backup/v1/header-mac", &file[..at]), file[at..at + 32]);
 
     let (rest, trailer) = file.split_at(file.len() - 80);
     let context = context("annals-backup/v1/payload", prologue);
@@ -119,10 +110,7 @@ pub(crate) fn open(kek: &[u8], file: &[u8]) -> Vec<u8> {
     assert_eq!(&trailer[..8], b"ANNALEND");
     assert_eq!(number(&trailer[8..16]), plain.len());
     assert_eq!(trailer[16..48], sha256(rest));
-    assert_eq!(
-        mac(&data_key, "annals-backup/v1/trailer-mac", &trailer[..48]),
-        trailer[48..]
-    );
+    assert_eq!(mac(&data_key, "annals-backup/v1/trailer-mac", &trailer[..48]), trailer[48..]);
     plain
 }
 

@@ -16,29 +16,20 @@ fn every_length_around_the_chunk_boundaries_survives() {
     for length in lengths {
         let plain = pattern(length);
         let (bytes, receipt) = sealed_as(1, &[&key(1)], &plain);
-        assert_eq!(
-            bytes.len(),
-            BEFORE_CHUNKS + length + (length / CHUNK + 1) * 16 + TRAILER
-        );
+        assert_eq!(bytes.len(), BEFORE_CHUNKS + length + (length / CHUNK + 1) * 16 + TRAILER);
         assert_eq!(receipt.plaintext_bytes, length as u64);
         assert_eq!(receipt.sealed_bytes, bytes.len() as u64);
         let (out, end) = read(&bytes);
         assert!(out == plain, "{length} bytes");
         assert_eq!(end.expect("verified to its end"), receipt);
-        assert_eq!(
-            examine(bytes.as_slice()).expect("well formed").receipt,
-            receipt
-        );
+        assert_eq!(examine(bytes.as_slice()).expect("well formed").receipt, receipt);
     }
 }
 
 #[test]
 fn several_megabytes_survive_a_stream_of_uneven_pieces() {
     let plain = pattern(5 * 1024 * 1024 + 4321);
-    let params = SealParams {
-        backup_id: id(1),
-        public_metadata: METADATA,
-    };
+    let params = SealParams { backup_id: id(1), public_metadata: METADATA };
     let mut writer = seal(Vec::new(), &params, [&key(1)]).expect("sealing starts");
     for piece in plain.chunks(70_001) {
         writer.write_all(piece).expect("sealing goes on");
@@ -64,10 +55,7 @@ fn each_recipient_opens_alone_and_a_stranger_does_not() {
     let (bytes, receipt) = sealed_as(1, &keys, b"rows");
     for key in keys {
         let (out, end) = read_by(&bytes, &[key], 7);
-        assert_eq!(
-            (out.as_slice(), end.ok()),
-            (b"rows".as_slice(), Some(receipt))
-        );
+        assert_eq!((out.as_slice(), end.ok()), (b"rows".as_slice(), Some(receipt)));
     }
     let (_, end) = read_by(&bytes, &[&key(9)], 7);
     let expected = keys.map(|key| key.id());
@@ -78,23 +66,15 @@ fn each_recipient_opens_alone_and_a_stranger_does_not() {
 #[test]
 fn the_header_is_readable_with_and_without_a_key() {
     let metadata = pattern(annals_backup::MAX_METADATA_BYTES);
-    let params = SealParams {
-        backup_id: id(8),
-        public_metadata: &metadata,
-    };
-    let (bytes, _) = seal(Vec::new(), &params, [&key(1)])
-        .and_then(|w| w.finish())
-        .expect("sealed");
+    let params = SealParams { backup_id: id(8), public_metadata: &metadata };
+    let (bytes, _) = seal(Vec::new(), &params, [&key(1)]).and_then(|w| w.finish()).expect("sealed");
     let keyless = examine(bytes.as_slice()).expect("well formed").header;
     let reader = open(bytes.as_slice(), [&key(1)]).expect("opens");
     assert_eq!(reader.header(), &keyless);
     assert_eq!((keyless.version, keyless.backup_id), (1, id(8)));
     assert_eq!(keyless.public_metadata, metadata);
     assert_eq!(keyless.recipients, [key(1).id()]);
-    assert_eq!(
-        keyless.backup_id.to_string(),
-        "08080808-0808-0808-0808-080808080808"
-    );
+    assert_eq!(keyless.backup_id.to_string(), "08080808-0808-0808-0808-080808080808");
 }
 
 #[test]
@@ -102,10 +82,7 @@ fn two_sealings_of_the_same_bytes_share_no_secret_dependent_byte_run() {
     let (first, second) = (sealed(&pattern(1000)), sealed(&pattern(1000)));
     let from = 30 + METADATA.len() + 2 + 4 + 16;
     let runs: std::collections::HashSet<_> = first[from..].windows(16).collect();
-    let shared = second[from..]
-        .windows(16)
-        .filter(|run| runs.contains(run))
-        .count();
+    let shared = second[from..].windows(16).filter(|run| runs.contains(run)).count();
     // Only the trailer's magic with its length field stands in both.
     assert_eq!(shared, 1);
 }

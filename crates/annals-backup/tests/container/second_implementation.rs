@@ -11,14 +11,8 @@ fn the_second_reader_opens_what_is_sealed_here() {
     for length in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 300 * CHUNK + 9] {
         let plain = pattern(length);
         let (bytes, _) = sealed_as(1, &[&key(2), &key(1)], &plain);
-        assert!(
-            ring_format::open(&[1; 32], &bytes) == plain,
-            "{length} bytes"
-        );
-        assert!(
-            ring_format::open(&[2; 32], &bytes) == plain,
-            "{length} bytes"
-        );
+        assert!(ring_format::open(&[1; 32], &bytes) == plain, "{length} bytes");
+        assert!(ring_format::open(&[2; 32], &bytes) == plain, "{length} bytes");
     }
 }
 

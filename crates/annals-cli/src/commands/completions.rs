@@ -14,11 +14,6 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let mut command = crate::Arguments::command();
-    clap_complete::generate(
-        arguments.shell,
-        &mut command,
-        "annals",
-        &mut std::io::stdout(),
-    );
+    clap_complete::generate(arguments.shell, &mut command, "annals", &mut std::io::stdout());
     Ok(ExitCode::Success)
 }

@@ -22,11 +22,7 @@ pub(crate) fn run(
     output: &Output,
     arguments: &Arguments,
 ) -> Result<ExitCode, Failure> {
-    let created = create(
-        environment,
-        &arguments.name,
-        arguments.description.as_deref(),
-    )?;
+    let created = create(environment, &arguments.name, arguments.description.as_deref())?;
     output.show(&CreateDocument::from(&created), |document| {
         format!(
             "{GOOD}✓{GOOD:#} {}\n{GOOD}✓{GOOD:#} {}\n{HINT}next{HINT:#}: write the SQL into both, \

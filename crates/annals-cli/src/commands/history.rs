@@ -25,11 +25,7 @@ pub(crate) fn run(
     output: &Output,
     arguments: &Arguments,
 ) -> Result<ExitCode, Failure> {
-    let view = history(
-        environment,
-        &arguments.source.source(),
-        &arguments.moment.moment()?,
-    )?;
+    let view = history(environment, &arguments.source.source(), &arguments.moment.moment()?)?;
     output.show(&HistoryDocument::from(&view), human);
     Ok(ExitCode::Success)
 }

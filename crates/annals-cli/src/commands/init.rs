@@ -29,12 +29,7 @@ pub(crate) fn run(
     output: &Output,
     arguments: &Arguments,
 ) -> Result<ExitCode, Failure> {
-    let done = init(
-        environment,
-        &arguments.folder,
-        arguments.name.as_deref(),
-        arguments.supabase,
-    )?;
+    let done = init(environment, &arguments.folder, arguments.name.as_deref(), arguments.supabase)?;
     output.show(&InitDocument::from(&done), |document| {
         let mut text =
             format!("{GOOD}✓{GOOD:#} workspace {} in {}\n", document.workspace, document.folder);

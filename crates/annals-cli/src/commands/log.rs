@@ -50,11 +50,7 @@ pub(crate) fn run(
             let check = log_verify(environment, &arguments.source.source())?;
             let document = LogVerifyDocument::from(&check);
             output.show(&document, verified);
-            Ok(if document.verdict == "intact" {
-                ExitCode::Success
-            } else {
-                ExitCode::LogRefused
-            })
+            Ok(if document.verdict == "intact" { ExitCode::Success } else { ExitCode::LogRefused })
         }
         Command::Show(arguments) => {
             let (from, limit) = (arguments.from, arguments.limit);
@@ -68,11 +64,7 @@ pub(crate) fn run(
 
 fn verified(document: &LogVerifyDocument) -> String {
     let events = usize::try_from(document.events).unwrap_or(usize::MAX);
-    let counts = format!(
-        "{}, {} bytes",
-        style::count(events, "event"),
-        document.bytes
-    );
+    let counts = format!("{}, {} bytes", style::count(events, "event"), document.bytes);
     let mut text = match &document.reason {
         None => format!("{GOOD}✓ {} is intact{GOOD:#}: {counts}\n", document.origin),
         Some(reason) => {
@@ -86,10 +78,7 @@ fn verified(document: &LogVerifyDocument) -> String {
             )
         }
     };
-    text.push_str(&format!(
-        "  {FAINT}signed{FAINT:#}    {} events\n",
-        document.signed
-    ));
+    text.push_str(&format!("  {FAINT}signed{FAINT:#}    {} events\n", document.signed));
     if document.unsigned > 0 {
         text.push_str(&format!(
             "  {NOTE}unsigned{NOTE:#}  {} events behind them: nothing vouches for their number\n",

@@ -1,7 +1,7 @@
 //! `annals migrate`.
 
 use annals_api::{ChangeDocument, ExitCode, PlanDocument, StepFailure};
-use annals_events::RecordedError;
+use annals_events::{ReconciledAs, RecordedError, Timestamp};
 use annals_migrations::{PlannedStatement, PlannedStep};
 use annals_operations::{ChangeOutcome, Environment, Failure, Progress, migrate, plan};
 
@@ -34,9 +34,7 @@ pub(crate) async fn run(
     let (goal, options) = (arguments.goal.goal(), arguments.target.options());
     if arguments.dry_run {
         let preview = plan(environment, goal, &options).await?;
-        output.show(&PlanDocument::from(&preview), |document| {
-            render::plan(document, true)
-        });
+        output.show(&PlanDocument::from(&preview), |document| render::plan(document, true));
         return Ok(ExitCode::Success);
     }
     let mut interrupt = signals::listen();
@@ -48,43 +46,26 @@ pub(crate) async fn run(
 /// Shows how a run ended and returns its exit code.
 pub(crate) fn finish(output: &Output, outcome: &ChangeOutcome) -> ExitCode {
     let document = ChangeDocument::from(outcome);
-    output.recovered(&document.recovered);
     output.show(&document, human);
     let failure = document.run.as_ref().and_then(|run| run.failure.as_ref());
     if let Some(failure) = failure {
         output.say(&describe(failure));
     }
-    outcome
-        .run
-        .as_ref()
-        .map_or(ExitCode::Success, |(_, report)| {
-            ExitCode::of_run(&report.end)
-        })
+    outcome.run.as_ref().map_or(ExitCode::Success, |(_, report)| ExitCode::of_run(&report.end))
 }
 
 fn human(document: &ChangeDocument) -> String {
     let notes = render::notes(&document.notes);
     let Some(run) = &document.run else {
-        return format!(
-            "{notes}{GOOD}✓{GOOD:#} nothing to do on {}\n",
-            document.target
-        );
+        return format!("{notes}{GOOD}✓{GOOD:#} nothing to do on {}\n", document.target);
     };
     let done = style::count(run.steps_done, "step");
     let log = match document.signed {
         Some(signed) => format!("log signed at {signed} events"),
         None => format!("log has {} events, not signed yet", document.log_size),
     };
-    let look = if run.outcome == "succeeded" {
-        GOOD
-    } else {
-        BAD
-    };
-    let mark = if run.outcome == "succeeded" {
-        "✓"
-    } else {
-        "✗"
-    };
+    let look = if run.outcome == "succeeded" { GOOD } else { BAD };
+    let mark = if run.outcome == "succeeded" { "✓" } else { "✗" };
     format!(
         "{notes}{look}{mark}{look:#} run {} on {}: {}, {done} of {} {FAINT}· {log}{FAINT:#}\n",
         &run.run[run.run.len() - 8..],
@@ -99,11 +80,7 @@ fn describe(failure: &StepFailure) -> String {
     if let Some(line) = failure.line {
         place.push_str(&format!(":{line}"));
     }
-    let code = failure
-        .code
-        .as_ref()
-        .map(|code| format!(" (SQLSTATE {code})"))
-        .unwrap_or_default();
+    let code = failure.code.as_ref().map(|code| format!(" (SQLSTATE {code})")).unwrap_or_default();
     format!(
         "{BAD}error{BAD:#}: {place}: {}{code}\n{HINT}next{HINT:#}: {}",
         style::safe(&failure.message),
@@ -117,10 +94,14 @@ pub(crate) struct Lines<'a> {
 }
 
 impl Progress for Lines<'_> {
+    fn recovered(&mut self, by: &str, began: Timestamp, step: Option<(&str, ReconciledAs)>) {
+        let step = step.map(|(id, found)| (id, found.as_str()));
+        self.output.recovered_run(by, &began.to_string(), step);
+    }
+
     fn statement_started(&mut self, statement: &PlannedStatement, at: usize, of: usize) {
         let line = style::first_line(&statement.sql, 64);
-        self.output
-            .say(&format!("  {FAINT}{at}/{of} {line}{FAINT:#}"));
+        self.output.say(&format!("  {FAINT}{at}/{of} {line}{FAINT:#}"));
     }
 
     fn step_succeeded(&mut self, step: &PlannedStep, duration_us: u64) {
@@ -129,10 +110,7 @@ impl Progress for Lines<'_> {
             annals_events::Direction::Down => "rolled back",
         };
         let time = style::duration(duration_us);
-        self.output.say(&format!(
-            "  {GOOD}✓{GOOD:#} {did} {}  {FAINT}{time}{FAINT:#}",
-            step.id()
-        ));
+        self.output.say(&format!("  {GOOD}✓{GOOD:#} {did} {}  {FAINT}{time}{FAINT:#}", step.id()));
     }
 
     fn step_failed(&mut self, step: &PlannedStep, _error: &RecordedError) {

@@ -37,10 +37,7 @@ pub(crate) struct GoalArguments {
 impl GoalArguments {
     /// As an operation takes it.
     pub(crate) fn goal(self) -> UpGoal {
-        UpGoal {
-            to: self.to,
-            out_of_order: self.allow_out_of_order,
-        }
+        UpGoal { to: self.to, out_of_order: self.allow_out_of_order }
     }
 }
 
@@ -49,14 +46,7 @@ pub(crate) async fn run(
     output: &Output,
     arguments: Arguments,
 ) -> Result<ExitCode, Failure> {
-    let preview = plan(
-        environment,
-        arguments.goal.goal(),
-        &arguments.target.options(),
-    )
-    .await?;
-    output.show(&PlanDocument::from(&preview), |document| {
-        render::plan(document, arguments.sql)
-    });
+    let preview = plan(environment, arguments.goal.goal(), &arguments.target.options()).await?;
+    output.show(&PlanDocument::from(&preview), |document| render::plan(document, arguments.sql));
     Ok(ExitCode::Success)
 }

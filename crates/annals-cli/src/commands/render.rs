@@ -8,11 +8,7 @@ use crate::style::{self, BAD, FAINT, HINT, NOTE, STRONG};
 pub(crate) fn findings(findings: &[FindingDocument]) -> String {
     let mut text = String::new();
     for finding in findings {
-        let look = if finding.severity == "error" {
-            BAD
-        } else {
-            NOTE
-        };
+        let look = if finding.severity == "error" { BAD } else { NOTE };
         text.push_str(&format!(
             "{look}{}{look:#} {STRONG}{}{STRONG:#} [{}]\n    {}\n    {HINT}next{HINT:#}: {}\n",
             finding.severity,
@@ -70,11 +66,7 @@ fn lint(lint: &LintDocument) -> String {
 /// A plan; with the whole SQL, or the beginning of each statement.
 pub(crate) fn plan(document: &PlanDocument, sql: bool) -> String {
     if document.steps.is_empty() {
-        return format!(
-            "{}nothing to do on {}\n",
-            notes(&document.notes),
-            document.target
-        );
+        return format!("{}nothing to do on {}\n", notes(&document.notes), document.target);
     }
     let mut text = String::new();
     for (n, planned) in document.steps.iter().enumerate() {
@@ -97,8 +89,5 @@ pub(crate) fn plan(document: &PlanDocument, sql: bool) -> String {
 
 /// Things that are allowed but should be known.
 pub(crate) fn notes(notes: &[String]) -> String {
-    notes
-        .iter()
-        .map(|note| format!("{NOTE}note{NOTE:#}: {}\n", style::safe(note)))
-        .collect()
+    notes.iter().map(|note| format!("{NOTE}note{NOTE:#}: {}\n", style::safe(note))).collect()
 }

@@ -54,9 +54,7 @@ pub(crate) async fn run(
     let (goal, options) = (arguments.goal.goal(), arguments.target.options());
     if arguments.dry_run {
         let preview = plan(environment, goal, &options).await?;
-        output.show(&PlanDocument::from(&preview), |document| {
-            render::plan(document, true)
-        });
+        output.show(&PlanDocument::from(&preview), |document| render::plan(document, true));
         return Ok(ExitCode::Success);
     }
     let mut interrupt = signals::listen();

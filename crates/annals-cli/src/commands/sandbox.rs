@@ -42,11 +42,7 @@ pub(crate) async fn run(
         Command::Stop => {
             let was_there = sandbox_stop(environment, &workspace)?;
             output.show(&SandboxDocument::STOPPED, |_| {
-                let said = if was_there {
-                    "the sandbox is gone"
-                } else {
-                    "there was no sandbox"
-                };
+                let said = if was_there { "the sandbox is gone" } else { "there was no sandbox" };
                 format!("{GOOD}✓{GOOD:#} {said}\n")
             });
         }

@@ -25,10 +25,7 @@ impl SourceArguments {
     /// As an operation takes it.
     pub(crate) fn source(&self) -> LogSource {
         match &self.log {
-            Some(folder) => LogSource::Folder {
-                folder: folder.clone(),
-                key: self.key.clone(),
-            },
+            Some(folder) => LogSource::Folder { folder: folder.clone(), key: self.key.clone() },
             None => LogSource::Target(self.target.name().map(str::to_owned)),
         }
     }

@@ -49,11 +49,7 @@ pub(crate) fn run(
     output: &Output,
     arguments: &Arguments,
 ) -> Result<ExitCode, Failure> {
-    let view = state(
-        environment,
-        &arguments.source.source(),
-        &arguments.moment.moment()?,
-    )?;
+    let view = state(environment, &arguments.source.source(), &arguments.moment.moment()?)?;
     output.show(&StateDocument::from(&view), human);
     Ok(ExitCode::Success)
 }
@@ -82,10 +78,7 @@ fn human(document: &StateDocument) -> String {
     };
     if let Some(target) = &document.target {
         let system = &target.system_identifier;
-        line(
-            "database",
-            format!("{} of system {system}", style::safe(&target.database)),
-        );
+        line("database", format!("{} of system {system}", style::safe(&target.database)));
     }
     line("applied", style::count(document.applied.len(), "migration"));
     for migration in &document.applied {
@@ -93,21 +86,13 @@ fn human(document: &StateDocument) -> String {
         let by = style::safe(&migration.by);
         line(
             "",
-            format!(
-                "{GOOD}{id}{GOOD:#}  {FAINT}{}  {by}{FAINT:#}",
-                style::time(&migration.at)
-            ),
+            format!("{GOOD}{id}{GOOD:#}  {FAINT}{}  {by}{FAINT:#}", style::time(&migration.at)),
         );
     }
     if let Some(run) = &document.open_run {
         line(
             "run under way",
-            format!(
-                "{} {} since {}",
-                run.direction,
-                run.run,
-                style::time(&run.started_at)
-            ),
+            format!("{} {} since {}", run.direction, run.run, style::time(&run.started_at)),
         );
     }
     if let Some(step) = &document.in_doubt {
@@ -119,37 +104,16 @@ fn human(document: &StateDocument) -> String {
     if let Some(run) = &document.last_run {
         let outcome = run.outcome.unwrap_or_default();
         let look = if outcome == "succeeded" { GOOD } else { BAD };
-        let reason = run
-            .reason
-            .as_deref()
-            .map(|reason| format!(": {}", style::safe(reason)));
-        let when = run
-            .finished_at
-            .as_deref()
-            .map(style::time)
-            .unwrap_or_default();
+        let reason = run.reason.as_deref().map(|reason| format!(": {}", style::safe(reason)));
+        let when = run.finished_at.as_deref().map(style::time).unwrap_or_default();
         let reason = reason.unwrap_or_default();
-        line(
-            "last run",
-            format!(
-                "{look}{outcome}{look:#} {} at {when}{reason}",
-                run.direction
-            ),
-        );
+        line("last run", format!("{look}{outcome}{look:#} {} at {when}{reason}", run.direction));
     }
     if let Some(checked) = &document.last_integrity {
-        let look = if checked.result == "passed" {
-            GOOD
-        } else {
-            BAD
-        };
+        let look = if checked.result == "passed" { GOOD } else { BAD };
         line(
             "last verification",
-            format!(
-                "{look}{}{look:#} at {}",
-                checked.result,
-                style::time(&checked.at)
-            ),
+            format!("{look}{}{look:#} at {}", checked.result, style::time(&checked.at)),
         );
     }
     if let Some(version) = &document.last_known_good {

@@ -41,22 +41,13 @@ fn look(state: &str) -> Style {
 
 fn row(migration: &MigrationStatus, width: usize) -> String {
     let look = look(migration.state);
-    let applied = migration
-        .applied_at
-        .as_deref()
-        .map(style::time)
-        .unwrap_or_default();
-    let by = migration
-        .applied_by
-        .as_deref()
-        .map(style::safe)
-        .unwrap_or_default();
     let id = format!("{}_{}", migration.version, migration.name);
-    let line = format!(
-        "  {look}{:<12}{look:#} {id:<width$}  {FAINT}{applied}  {by}{FAINT:#}",
-        migration.state
-    );
-    line.trim_end().to_owned() + "\n"
+    let state = migration.state;
+    let (Some(at), Some(by)) = (&migration.applied_at, &migration.applied_by) else {
+        return format!("  {look}{state:<12}{look:#} {id}\n");
+    };
+    let (at, by) = (style::time(at), style::safe(by));
+    format!("  {look}{state:<12}{look:#} {id:<width$}  {FAINT}{at}  {by}{FAINT:#}\n")
 }
 
 fn human(document: &StatusDocument) -> String {
@@ -64,21 +55,12 @@ fn human(document: &StatusDocument) -> String {
         "{STRONG}{}{STRONG:#}  database {} at {}, PostgreSQL {}\n\n",
         document.target, document.database, document.address, document.server_version
     );
-    let ids = document
-        .migrations
-        .iter()
-        .map(|m| m.version.len() + m.name.len() + 1);
+    let ids = document.migrations.iter().map(|m| m.version.len() + m.name.len() + 1);
     let width = ids.max().unwrap_or(0).min(70);
     for migration in &document.migrations {
         text.push_str(&row(migration, width));
     }
-    let number = |state: &str| {
-        document
-            .migrations
-            .iter()
-            .filter(|m| m.state == state)
-            .count()
-    };
+    let number = |state: &str| document.migrations.iter().filter(|m| m.state == state).count();
     let events = usize::try_from(document.log_size).unwrap_or(usize::MAX);
     text.push_str(&format!(
         "\n{} applied, {} pending · {} in the log\n",
@@ -88,14 +70,9 @@ fn human(document: &StatusDocument) -> String {
     ));
     text.push_str(&render::findings(&document.mismatches));
     if let Some(running) = &document.running {
-        text.push_str(&format!(
-            "{NOTE}running{NOTE:#}: {}\n",
-            style::safe(running)
-        ));
+        text.push_str(&format!("{NOTE}running{NOTE:#}: {}\n", style::safe(running)));
     } else if number("pending") + number("half done") > 0 {
-        text.push_str(&format!(
-            "{HINT}next{HINT:#}: annals plan, then annals migrate\n"
-        ));
+        text.push_str(&format!("{HINT}next{HINT:#}: annals plan, then annals migrate\n"));
     }
     text
 }

@@ -17,17 +17,11 @@ pub(crate) struct TargetArguments {
 impl TargetArguments {
     /// The name, if one was given.
     pub(crate) fn name(&self) -> Option<&str> {
-        if self.sandbox {
-            Some(SANDBOX_TARGET)
-        } else {
-            self.target.as_deref()
-        }
+        if self.sandbox { Some(SANDBOX_TARGET) } else { self.target.as_deref() }
     }
 
     /// As options of an operation.
     pub(crate) fn options(&self) -> ChangeOptions {
-        ChangeOptions {
-            target: self.name().map(str::to_owned),
-        }
+        ChangeOptions { target: self.name().map(str::to_owned) }
     }
 }

@@ -28,11 +28,7 @@ pub(crate) async fn run(
     let document = VerifyDocument::from(&view);
     output.recovered(&document.recovered);
     output.show(&document, human);
-    Ok(if document.result == "failed" {
-        ExitCode::Findings
-    } else {
-        ExitCode::Success
-    })
+    Ok(if document.result == "failed" { ExitCode::Findings } else { ExitCode::Success })
 }
 
 fn human(document: &VerifyDocument) -> String {
@@ -44,18 +40,11 @@ fn human(document: &VerifyDocument) -> String {
             _ => (FAINT, "–"),
         };
         let words = (family.replace('_', " "), verdict.replace('_', " "));
-        text.push_str(&format!(
-            "  {look}{mark} {:<18}{}{look:#}\n",
-            words.0, words.1
-        ));
+        text.push_str(&format!("  {look}{mark} {:<18}{}{look:#}\n", words.0, words.1));
     }
     text.push('\n');
     text.push_str(&render::findings(&document.findings));
-    let (look, mark) = if document.result == "failed" {
-        (BAD, "✗")
-    } else {
-        (GOOD, "✓")
-    };
+    let (look, mark) = if document.result == "failed" { (BAD, "✗") } else { (GOOD, "✓") };
     let events = usize::try_from(document.log_size).unwrap_or(usize::MAX);
     text.push_str(&format!(
         "{look}{mark} {}: {}{look:#} {FAINT}· {} applied, {} in the schema, {} in the log{FAINT:#}\n",

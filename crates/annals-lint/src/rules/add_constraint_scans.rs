@@ -27,16 +27,8 @@ fn check(node: &SyntaxNode, context: &Context<'_>) -> Vec<String> {
                 SyntaxKind::CHECK_CONSTRAINT | SyntaxKind::FOREIGN_KEY_CONSTRAINT
             )
         });
-        kind && !text
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ")
-            .contains("NOT VALID")
+        kind && !text.split_whitespace().collect::<Vec<_>>().join(" ").contains("NOT VALID")
     };
-    let adds = node
-        .children()
-        .filter(|child| child.kind() == SyntaxKind::ADD_CONSTRAINT);
-    adds.filter(|add| scans(add))
-        .map(|_| table.clone())
-        .collect()
+    let adds = node.children().filter(|child| child.kind() == SyntaxKind::ADD_CONSTRAINT);
+    adds.filter(|add| scans(add)).map(|_| table.clone()).collect()
 }

@@ -24,9 +24,7 @@ fn check(node: &SyntaxNode, context: &Context<'_>) -> Vec<String> {
     {
         return Vec::new();
     }
-    let drops = node
-        .children()
-        .filter(|child| child.kind() == SyntaxKind::DROP_COLUMN);
+    let drops = node.children().filter(|child| child.kind() == SyntaxKind::DROP_COLUMN);
     drops
         .filter_map(|drop| relation_name::child(&drop, &[SyntaxKind::COLUMN_NAME_REF]))
         .map(|column| format!("{table}.{column}"))

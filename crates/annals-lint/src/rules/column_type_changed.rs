@@ -19,15 +19,9 @@ fn check(node: &SyntaxNode, context: &Context<'_>) -> Vec<String> {
     if node.kind() != SyntaxKind::ALTER_TABLE || context.is_new(&table) {
         return Vec::new();
     }
-    let alters = node
-        .children()
-        .filter(|child| child.kind() == SyntaxKind::ALTER_COLUMN);
+    let alters = node.children().filter(|child| child.kind() == SyntaxKind::ALTER_COLUMN);
     alters
-        .filter(|alter| {
-            alter
-                .children()
-                .any(|child| child.kind() == SyntaxKind::SET_TYPE)
-        })
+        .filter(|alter| alter.children().any(|child| child.kind() == SyntaxKind::SET_TYPE))
         .filter_map(|alter| relation_name::child(&alter, &[SyntaxKind::COLUMN_NAME_REF]))
         .map(|column| format!("{table}.{column}"))
         .collect()

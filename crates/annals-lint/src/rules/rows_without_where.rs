@@ -17,16 +17,12 @@ pub(crate) const RULE: Rule = Rule {
 fn check(node: &SyntaxNode, context: &Context<'_>) -> Vec<String> {
     let unbounded = match node.kind() {
         SyntaxKind::TRUNCATE => true,
-        SyntaxKind::DELETE | SyntaxKind::UPDATE => !node
-            .children()
-            .any(|child| child.kind() == SyntaxKind::WHERE_CLAUSE),
+        SyntaxKind::DELETE | SyntaxKind::UPDATE => {
+            !node.children().any(|child| child.kind() == SyntaxKind::WHERE_CLAUSE)
+        }
         _ => false,
     };
     let kinds = [SyntaxKind::RELATION_NAME, SyntaxKind::TABLE_LIST];
     let table = relation_name::child(node, &kinds).unwrap_or_default();
-    if unbounded && !context.is_new(&table) {
-        vec![table]
-    } else {
-        Vec::new()
-    }
+    if unbounded && !context.is_new(&table) { vec![table] } else { Vec::new() }
 }

@@ -20,9 +20,7 @@ fn check(node: &SyntaxNode, context: &Context<'_>) -> Vec<String> {
     if node.kind() != SyntaxKind::DROP_TABLE || context.direction == Direction::Down {
         return Vec::new();
     }
-    let names = node
-        .children()
-        .filter(|child| child.kind() == SyntaxKind::TABLE_NAME_REF);
+    let names = node.children().filter(|child| child.kind() == SyntaxKind::TABLE_NAME_REF);
     names
         .map(|name| relation_name::normalized(&name.text().to_string()))
         .filter(|name| !context.is_new(name))

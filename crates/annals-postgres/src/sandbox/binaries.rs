@@ -24,18 +24,14 @@ impl Binaries {
 
     /// The folder `path` leads to, if it has a whole server in it.
     fn in_folder(path: &Path) -> Option<Self> {
-        let whole = ["initdb", "postgres", "pg_ctl"]
-            .iter()
-            .all(|name| path.join(name).is_file());
+        let whole = ["initdb", "postgres", "pg_ctl"].iter().all(|name| path.join(name).is_file());
         if !whole {
             return None;
         }
         // Debian links single programs into the PATH; initdb looks for its share files beside the
         // real one.
         let real = std::fs::canonicalize(path.join("postgres")).ok()?;
-        Some(Self {
-            folder: real.parent()?.to_owned(),
-        })
+        Some(Self { folder: real.parent()?.to_owned() })
     }
 }
 
@@ -45,14 +41,8 @@ pub fn find_binaries(override_folder: Option<&Path>, search_path: &[PathBuf]) ->
     if let Some(folder) = override_folder {
         return Binaries::in_folder(folder);
     }
-    let in_path = search_path
-        .iter()
-        .find_map(|folder| Binaries::in_folder(folder));
-    in_path.or_else(|| {
-        distribution_folders()
-            .iter()
-            .find_map(|folder| Binaries::in_folder(folder))
-    })
+    let in_path = search_path.iter().find_map(|folder| Binaries::in_folder(folder));
+    in_path.or_else(|| distribution_folders().iter().find_map(|folder| Binaries::in_folder(folder)))
 }
 
 fn distribution_folders() -> Vec<PathBuf> {

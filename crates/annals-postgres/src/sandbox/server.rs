@@ -133,11 +133,7 @@ fn server_user() -> Result<Option<(u32, u32)>, SandboxError> {
 }
 
 fn io_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> SandboxError + 'a {
-    move |source| SandboxError::Io {
-        what,
-        path: path.to_owned(),
-        source,
-    }
+    move |source| SandboxError::Io { what, path: path.to_owned(), source }
 }
 
 fn data(folder: &Path) -> PathBuf {
@@ -162,10 +158,7 @@ impl Sandbox {
         }
         let user = server_user()?;
         check_owner(folder, user)?;
-        let sandbox = Self {
-            folder: folder.to_owned(),
-            guardian: None,
-        };
+        let sandbox = Self { folder: folder.to_owned(), guardian: None };
         if !is_running(folder) {
             start_detached(options, user)?;
         }
@@ -191,10 +184,7 @@ impl Sandbox {
                 None
             }
         };
-        let mut sandbox = Self {
-            folder: folder.to_owned(),
-            guardian,
-        };
+        let mut sandbox = Self { folder: folder.to_owned(), guardian };
         if let Err(error) = sandbox.prepare(options.platform).await {
             sandbox.end();
             return Err(error);
@@ -284,10 +274,7 @@ fn make_folder(folder: &Path, user: Option<(u32, u32)>) -> Result<(), SandboxErr
         fs::remove_dir_all(folder).map_err(io_error("remove", folder))?;
     }
     let mut builder = fs::DirBuilder::new();
-    builder
-        .mode(0o700)
-        .create(folder)
-        .map_err(io_error("create", folder))?;
+    builder.mode(0o700).create(folder).map_err(io_error("create", folder))?;
     if let Some((uid, gid)) = user {
         chown(folder, Some(uid), Some(gid)).map_err(io_error("hand over", folder))?;
     }
@@ -303,10 +290,7 @@ fn command(program: &Path, folder: &Path, user: Option<(u32, u32)>) -> Command {
             command.env_remove(name);
         }
     }
-    command
-        .current_dir(folder)
-        .env("LC_ALL", "C")
-        .process_group(0);
+    command.current_dir(folder).env("LC_ALL", "C").process_group(0);
     if let Some((uid, gid)) = user {
         command.uid(uid).gid(gid);
     }
@@ -318,17 +302,7 @@ fn init(options: &SandboxOptions<'_>, user: Option<(u32, u32)>) -> Result<(), Sa
     let data = data(folder);
     let initdb = options.binaries.program("initdb");
     let output = command(&initdb, folder, user)
-        .args([
-            "--no-sync",
-            "-U",
-            SUPERUSER,
-            "-A",
-            "trust",
-            "-E",
-            "UTF8",
-            "--no-locale",
-            "-D",
-        ])
+        .args(["--no-sync", "-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--no-locale", "-D"])
         .arg(&data)
         .stdin(Stdio::null())
         .output()
@@ -336,10 +310,7 @@ fn init(options: &SandboxOptions<'_>, user: Option<(u32, u32)>) -> Result<(), Sa
     if !output.status.success() {
         let mut text = output.stdout;
         text.extend_from_slice(&output.stderr);
-        return Err(SandboxError::Program {
-            program: "initdb",
-            output: last_lines(&text),
-        });
+        return Err(SandboxError::Program { program: "initdb", output: last_lines(&text) });
     }
     let mut config = format!(
         "listen_addresses = ''\nunix_socket_directories = '{}'\nport = 5432\n\
@@ -357,20 +328,14 @@ fn init(options: &SandboxOptions<'_>, user: Option<(u32, u32)>) -> Result<(), Sa
         config.push_str(&format!("{name} = '{}'\n", value.replace('\'', "''")));
     }
     let path = data.join("postgresql.auto.conf");
-    let mut file = fs::OpenOptions::new()
-        .append(true)
-        .open(&path)
-        .map_err(io_error("write", &path))?;
-    file.write_all(config.as_bytes())
-        .map_err(io_error("write", &path))
+    let mut file =
+        fs::OpenOptions::new().append(true).open(&path).map_err(io_error("write", &path))?;
+    file.write_all(config.as_bytes()).map_err(io_error("write", &path))
 }
 
 fn last_lines(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(4)..].join("; ")
 }
 
@@ -393,11 +358,7 @@ fn start_detached(
         .stderr(Stdio::null())
         .status()
         .map_err(io_error("run", &pg_ctl))?;
-    if output.success() {
-        Ok(())
-    } else {
-        Err(not_ready(folder))
-    }
+    if output.success() { Ok(()) } else { Err(not_ready(folder)) }
 }
 
 /// Waits for the end of its input, which comes when this process ends, however it ends; then stops

@@ -1,26 +1,21 @@
 //! Every kind, once: its stored bytes are canonical, read back, and never change.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use uuid::Uuid;
 
-use crate::*;
+use annals_events::*;
 
 fn run() -> RunId {
     RunId(Uuid::from_u128(0x0197_0000_0000_7000_8000_0000_0000_0001))
 }
 
 fn file(name: &str) -> FileRef {
-    FileRef {
-        canonical: Digest::of(b"c"),
-        name: name.into(),
-        raw: Digest::of(b"r"),
-    }
+    FileRef { canonical: Digest::of(b"c"), name: name.into(), raw: Digest::of(b"r") }
 }
 
 fn blob() -> BlobRef {
-    BlobRef {
-        digest: Digest::of(b"blob"),
-        size: 4,
-    }
+    BlobRef { digest: Digest::of(b"blob"), size: 4 }
 }
 
 /// One example of every kind, in [`Event::KINDS`]' order.
@@ -40,24 +35,9 @@ fn examples() -> Vec<Event> {
             workspace: "demo".into(),
         }
         .into(),
-        TargetRegistered {
-            platform: "plain".into(),
-            server_version: "15.18".into(),
-        }
-        .into(),
-        PlanMade {
-            direction: Direction::Up,
-            plan: blob(),
-            steps: 1,
-        }
-        .into(),
-        RunStarted {
-            direction: Direction::Up,
-            plan: blob().digest,
-            run: run(),
-            steps: 1,
-        }
-        .into(),
+        TargetRegistered { platform: "plain".into(), server_version: "15.18".into() }.into(),
+        PlanMade { direction: Direction::Up, plan: blob(), steps: 1 }.into(),
+        RunStarted { direction: Direction::Up, plan: blob().digest, run: run(), steps: 1 }.into(),
         StepStarted {
             direction: Direction::Up,
             file: file("001_init.sql"),
@@ -71,36 +51,11 @@ fn examples() -> Vec<Event> {
             version: "001".parse().unwrap(),
         }
         .into(),
-        StatementStarted {
-            run: run(),
-            sql: Digest::of(b"vacuum"),
-            statement: 1,
-            step: 0,
-        }
-        .into(),
-        StatementSucceeded {
-            duration_us: 5,
-            found: None,
-            run: run(),
-            statement: 1,
-            step: 0,
-        }
-        .into(),
-        StepSucceeded {
-            duration_us: 1200,
-            run: run(),
-            step: 0,
-            transaction: "742".into(),
-        }
-        .into(),
-        StepFailed {
-            duration_us: 9,
-            effect: Effect::None,
-            error,
-            run: run(),
-            step: 0,
-        }
-        .into(),
+        StatementStarted { run: run(), sql: Digest::of(b"vacuum"), statement: 1, step: 0 }.into(),
+        StatementSucceeded { duration_us: 5, found: None, run: run(), statement: 1, step: 0 }
+            .into(),
+        StepSucceeded { duration_us: 1200, run: run(), step: 0, transaction: "742".into() }.into(),
+        StepFailed { duration_us: 9, effect: Effect::None, error, run: run(), step: 0 }.into(),
         StepReconciled {
             evidence: Evidence {
                 ledger_row: true,
@@ -113,20 +68,9 @@ fn examples() -> Vec<Event> {
             step: 0,
         }
         .into(),
-        RunFinished {
-            outcome: RunOutcome::Succeeded,
-            reason: None,
-            run: run(),
-            steps_done: 1,
-        }
-        .into(),
-        SchemaRecorded {
-            objects: 12,
-            run: Some(run()),
-            server_major: 15,
-            snapshot: blob(),
-        }
-        .into(),
+        RunFinished { outcome: RunOutcome::Succeeded, reason: None, run: run(), steps_done: 1 }
+            .into(),
+        SchemaRecorded { objects: 12, run: Some(run()), server_major: 15, snapshot: blob() }.into(),
         IntegrityChecked {
             checks: CheckResults {
                 constraints: passed,
@@ -141,12 +85,8 @@ fn examples() -> Vec<Event> {
             result: passed,
         }
         .into(),
-        TailRepaired {
-            bytes: 17,
-            digest: Digest::of(b"t"),
-            quarantined_as: "tail-14".into(),
-        }
-        .into(),
+        TailRepaired { bytes: 17, digest: Digest::of(b"t"), quarantined_as: "tail-14".into() }
+            .into(),
     ]
 }
 
@@ -157,15 +97,9 @@ fn at(micros: i64) -> Timestamp {
 fn draft(event: Event, n: u128) -> Draft {
     Draft {
         event,
-        id: EventId(Uuid::from_u128(
-            0x0197_0000_0000_7000_8000_0000_0001_0000 + n,
-        )),
+        id: EventId(Uuid::from_u128(0x0197_0000_0000_7000_8000_0000_0001_0000 + n)),
         occurred_at: at(0),
-        actor: Actor {
-            host: "build-7".into(),
-            name: "Łucja".into(),
-            tool: "annals 0.1.0".into(),
-        },
+        actor: Actor { host: "build-7".into(), name: "Łucja".into(), tool: "annals 0.1.0".into() },
         target: Some(TargetIdentity {
             database: "app".into(),
             system_identifier: "7412345678901234567".into(),
@@ -180,24 +114,14 @@ fn golden_log() -> Vec<u8> {
     let (mut chain, mut lines) = (Chain::default(), Vec::new());
     for (n, event) in examples().into_iter().enumerate() {
         let now = at(n as i64 * 1000);
-        seal(
-            &mut chain,
-            &origin,
-            &draft(event, n as u128),
-            now,
-            &mut lines,
-        )
-        .unwrap();
+        seal(&mut chain, &origin, &draft(event, n as u128), now, &mut lines).unwrap();
     }
     lines
 }
 
 #[test]
 fn every_kind_has_an_example_and_reads_back_as_it_was_written() {
-    let kinds: Vec<_> = examples()
-        .iter()
-        .map(|event| event.kind().to_owned())
-        .collect();
+    let kinds: Vec<_> = examples().iter().map(|event| event.kind().to_owned()).collect();
     assert_eq!(kinds, Event::KINDS);
     let lines = golden_log();
     let mut chain = Chain::default();
@@ -215,27 +139,19 @@ fn the_stored_bytes_of_every_kind_stay_as_they_are() {
     let golden = include_bytes!("../../../event-store/vectors/every-kind.jsonl");
     let written = golden_log();
     if std::env::var_os("ANNALS_UPDATE_GOLDEN").is_some() {
-        let path = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../event-store/vectors/every-kind.jsonl"
-        );
+        let path =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../event-store/vectors/every-kind.jsonl");
         std::fs::write(path, &written).unwrap();
         return;
     }
-    assert_eq!(
-        String::from_utf8_lossy(&written),
-        String::from_utf8_lossy(golden)
-    );
+    assert_eq!(String::from_utf8_lossy(&written), String::from_utf8_lossy(golden));
 }
 
 #[test]
 fn any_changed_byte_is_noticed_and_named() {
     let lines = golden_log();
     // The last line is left out: what follows it, a checkpoint or another event, vouches for it.
-    let vouched = lines[..lines.len() - 1]
-        .iter()
-        .rposition(|&b| b == b'\n')
-        .unwrap();
+    let vouched = lines[..lines.len() - 1].iter().rposition(|&b| b == b'\n').unwrap();
     for at in 0..=vouched {
         for flip in [0x01, 0x20, 0x80] {
             let mut damaged = lines.clone();
@@ -248,10 +164,7 @@ fn any_changed_byte_is_noticed_and_named() {
                 .find_map(|line| chain.accept(line).err())
                 .unwrap_or_else(|| panic!("byte {at} ^ {flip:#x} was not noticed"));
             let bad = error.at().0;
-            assert!(
-                bad == lines_before || bad == lines_before + 1,
-                "byte {at}: {error}"
-            );
+            assert!(bad == lines_before || bad == lines_before + 1, "byte {at}: {error}");
         }
     }
 }
@@ -259,20 +172,10 @@ fn any_changed_byte_is_noticed_and_named() {
 #[test]
 fn a_fact_from_the_future_is_kept_but_not_understood() {
     let origin: Origin = "demo/production".parse().unwrap();
-    let unknown = UnknownEvent {
-        kind: "moon_landed".into(),
-        schema: 3,
-        data: "{\"a\":1}".into(),
-    };
+    let unknown = UnknownEvent { kind: "moon_landed".into(), schema: 3, data: "{\"a\":1}".into() };
     let (mut chain, mut lines) = (Chain::default(), Vec::new());
-    seal(
-        &mut chain,
-        &origin,
-        &draft(Event::Unknown(unknown.clone()), 1),
-        at(0),
-        &mut lines,
-    )
-    .unwrap();
+    seal(&mut chain, &origin, &draft(Event::Unknown(unknown.clone()), 1), at(0), &mut lines)
+        .unwrap();
     let read = decode(&lines[..lines.len() - 1]).unwrap();
     assert_eq!(read.event, Event::Unknown(unknown));
 }
@@ -288,10 +191,7 @@ fn time_never_stands_still_and_never_jumps_back() {
     assert_eq!(put(at(100)), Ok(at(100)));
     assert_eq!(put(at(100)), Ok(at(101)));
     assert_eq!(put(at(-4_000_000)), Ok(at(102)));
-    assert!(matches!(
-        put(at(-5_000_000)),
-        Err(SealError::ClockWentBack { .. })
-    ));
+    assert!(matches!(put(at(-5_000_000)), Err(SealError::ClockWentBack { .. })));
     assert_eq!(put(at(103)), Ok(at(103)));
 }
 
@@ -302,12 +202,6 @@ fn an_event_too_long_for_a_line_leaves_nothing_behind() {
     let mut long = draft(examples().remove(0), 1);
     long.actor.name = "x".repeat(MAX_LINE_BYTES);
     let error = seal(&mut chain, &origin, &long, at(0), &mut lines).unwrap_err();
-    assert!(matches!(
-        error,
-        SealError::Unstorable {
-            source: DecodeError::TooLong(_),
-            ..
-        }
-    ));
+    assert!(matches!(error, SealError::Unstorable { source: DecodeError::TooLong(_), .. }));
     assert_eq!((chain.size(), lines.len()), (0, 0));
 }

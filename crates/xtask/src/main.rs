@@ -1,0 +1,134 @@
+//! Tasks of this repository: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`,
+//! `cargo xtask reference`.
+//!
+//! Nothing here is part of the product. Each task installs what it needs: PostgreSQL by `apt-get`
+//! where it is absent.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+const USAGE: &str = "usage: cargo xtask <task>
+
+  demo         install PostgreSQL if absent, build annals, take the tour
+  test         install PostgreSQL if absent, then formatting, lints, every test, the documentation
+  bench NAME   run one benchmark: events, migrate or startup
+  reference    write the generated pages below docs/reference anew
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let task = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    let done = match task.as_str() {
+        "demo" => demo(&rest),
+        "test" => test(),
+        "bench" => bench(&rest),
+        "reference" => reference(),
+        _ => Err(USAGE.to_owned()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let words = command.get_args().map(|word| word.to_string_lossy().into_owned());
+    let words: Vec<String> = words.collect();
+    let line = format!("{} {}", command.get_program().to_string_lossy(), words.join(" "));
+    eprintln!("+ {line}");
+    let status = command.current_dir(root()).status().map_err(|e| format!("{line}: {e}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{line}: {status}")) }
+}
+
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(arguments);
+    command
+}
+
+fn server_is_installed() -> bool {
+    let has_server =
+        |folder: &Path| folder.join("initdb").is_file() && folder.join("postgres").is_file();
+    if let Some(folder) = std::env::var_os("ANNALS_PG_BIN") {
+        return has_server(Path::new(&folder));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    std::env::split_paths(&path).any(|folder| has_server(&folder))
+        || versions.into_iter().any(|version| has_server(&version.path().join("bin")))
+}
+
+/// `apt-get`, by way of `sudo` for an ordinary user.
+fn apt_get(arguments: &[&str]) -> Command {
+    let id = Command::new("id").arg("-u").output();
+    let is_root = id.is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+    let mut command = Command::new(if is_root { "apt-get" } else { "sudo" });
+    if !is_root {
+        command.arg("apt-get");
+    }
+    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+    command
+}
+
+fn install_server() -> Result<(), String> {
+    if server_is_installed() {
+        return Ok(());
+    }
+    run(&mut apt_get(&["update"]))
+        .and_then(|()| run(&mut apt_get(&["install", "-y", "postgresql"])))
+        .map_err(|error| {
+            format!("{error}\nno PostgreSQL server is installed; install one: apt-get install -y postgresql")
+        })
+}
+
+fn demo(arguments: &[String]) -> Result<(), String> {
+    install_server()?;
+    run(&mut cargo(&["build", "--locked", "--package", "annals-cli"]))?;
+    let mut tour = Command::new(root().join("target/debug/annals"));
+    tour.arg("demo");
+    if arguments.is_empty() {
+        // Our own folder of an earlier tour makes room for the new one.
+        let folder = root().join("target/annals-demo");
+        if folder.join("annals.toml").is_file() {
+            std::fs::remove_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        }
+        tour.arg("target/annals-demo");
+    }
+    run(tour.args(arguments))
+}
+
+fn test() -> Result<(), String> {
+    install_server()?;
+    run(&mut cargo(&["fmt", "--all", "--check"]))?;
+    let strict = ["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    run(&mut cargo(&strict))?;
+    let has_nextest = cargo(&["nextest", "--version"]).output().is_ok_and(|o| o.status.success());
+    if has_nextest {
+        run(&mut cargo(&["test", "--locked", "--workspace", "--doc"]))?;
+        run(&mut cargo(&["nextest", "run", "--locked", "--workspace"]))
+    } else {
+        run(&mut cargo(&["test", "--locked", "--workspace"]))
+    }
+}
+
+fn bench(arguments: &[String]) -> Result<(), String> {
+    install_server()?;
+    let [name, rest @ ..] = arguments else { return Err(USAGE.to_owned()) };
+    let mut command =
+        cargo(&["bench", "--locked", "--package", "annals-cli", "--bench", name, "--"]);
+    run(command.args(rest))
+}
+
+fn reference() -> Result<(), String> {
+    let mut command =
+        cargo(&["test", "--locked", "--package", "annals-api", "--package", "annals-lint"]);
+    run(command.args(["--test", "reference"]).env("ANNALS_UPDATE_GOLDEN", "1"))
+}
