@@ -5,13 +5,22 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use annals_events::{
-    Actor, Chain, Digest, Direction, Draft, EventId, FileRef, Origin, RunId, Segment, Seq,
-    StepMode, StepStarted, TargetIdentity, Timestamp, scan, seal,
+    Actor, Chain, Digest, Direction, Draft, EventId, FORMAT_VERSION, FileRef, LogCreated, Origin,
+    RunId, Segment, Seq, StepMode, StepStarted, TargetIdentity, Timestamp, scan, seal,
 };
 use uuid::Uuid;
 
 const EVENTS: usize = 20_000;
 const ROUNDS: usize = 15;
+
+fn created() -> LogCreated {
+    LogCreated {
+        checkpoint_key: "demo+00000000+AQ==".into(),
+        format: FORMAT_VERSION,
+        target: "production".into(),
+        workspace: "demo".into(),
+    }
+}
 
 fn draft(n: u128) -> Draft {
     let file = |name: &str| FileRef {
@@ -32,7 +41,7 @@ fn draft(n: u128) -> Draft {
         version: "20250921_171500".parse().expect("a version"),
     };
     Draft {
-        event: started.into(),
+        event: if n == 0 { created().into() } else { started.into() },
         id: EventId(Uuid::from_u128(n)),
         occurred_at: Timestamp::from_micros(1_767_225_600_000_000),
         actor: Actor { host: "build-7".into(), name: "lucja".into(), tool: "annals 0.1.0".into() },

@@ -28,7 +28,11 @@ impl From<&Failure> for FailureDocument {
             other => vec![other.to_string()],
         };
         let mut causes = Vec::new();
-        let mut cause = std::error::Error::source(failure);
+        let mut cause = match failure {
+            // Their lists say everything.
+            Failure::Files(_) | Failure::Refused(_) => None,
+            other => std::error::Error::source(other),
+        };
         while let Some(error) = cause {
             let text = error.to_string();
             let said = errors.iter().chain(&causes).any(|said: &String| said.contains(&text));

@@ -1,6 +1,6 @@
 //! Settles a step whose outcome is unknown, from evidence in the target.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use annals_events::{Evidence, ReconciledAs, StepKey, StepMode, TargetIdentity};
 use annals_postgres::{ConnectError, Fault, LedgerError, Session, TransactionStatus};
@@ -8,9 +8,9 @@ use annals_projections::{OpenStep, StatementState};
 
 use crate::context::RunContext;
 
-/// How often, and how long in between, the target is asked after a lost connection.
-const ATTEMPTS: u32 = 20;
-const PAUSE: Duration = Duration::from_millis(500);
+/// For how long, and how often, the target is asked after a lost connection.
+const PATIENCE: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Why a step cannot be settled now.
 #[derive(Debug, thiserror::Error)]
@@ -46,18 +46,16 @@ pub(crate) async fn settle_commit(
     key: StepKey,
     transaction: &str,
 ) -> Result<(ReconciledAs, Evidence), ReconcileError> {
-    let mut last = ReconcileError::InProgress(transaction.to_owned());
-    for attempt in 0..ATTEMPTS {
-        if attempt > 0 {
-            tokio::time::sleep(PAUSE).await;
-        }
+    let deadline = Instant::now() + PATIENCE;
+    loop {
         match ask(context, identity, key, transaction).await {
             Ok(settled) => return Ok(settled),
             Err(error @ ReconcileError::OtherDatabase { .. }) => return Err(error),
-            Err(error) => last = error,
+            Err(error) if Instant::now() >= deadline => return Err(error),
+            Err(error) => tracing::info!(%error, "asking again what became of a commit"),
         }
+        tokio::time::sleep(PAUSE).await;
     }
-    Err(last)
 }
 
 async fn ask(

@@ -62,6 +62,7 @@ pub fn init(
         move |source| Failure::Write { path, source }
     };
     fs::create_dir_all(&folder).map_err(write(&folder))?;
+    let folder = fs::canonicalize(&folder).map_err(write(&folder))?;
     let name = name.map_or_else(|| folder_name(&folder), str::to_owned);
     let text = template(&name, supabase);
     let config = Config::parse(&text, &config_path)?;
@@ -96,8 +97,7 @@ pub fn init(
 
 /// The folder's name, with what a name cannot hold replaced by `-`.
 fn folder_name(folder: &Path) -> String {
-    let full = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
-    let name = full.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let name: String = name.chars().map(|c| if allowed(c) { c } else { '-' }).take(60).collect();
     let name = name.trim_start_matches(['.', '-']).to_owned();

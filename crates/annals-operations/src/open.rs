@@ -159,8 +159,9 @@ pub(crate) async fn open<'a>(
 ) -> Result<Opened<'a>, Failure> {
     let wait = Duration::from_millis(workspace.config().wait_for_lock_ms);
     let deadline = Instant::now() + wait;
-    let (secret, verifier) = target.keys()?;
     let mut reached = reach(environment, workspace, target, application).await?;
+    // Behind it: the keys of a sandbox lie in its folder, which is there only now.
+    let (secret, verifier) = target.keys()?;
     check_writable(&reached, target)?;
     let lock = LockKey::of(&workspace.config().workspace);
     let session = &mut reached.session;

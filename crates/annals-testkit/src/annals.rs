@@ -98,8 +98,7 @@ impl Running {
 
     /// Sends it a signal by name, such as `INT`.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([format!("-{name}"), self.pid().to_string()]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "kill -{name} {}", self.pid());
+        kill(u64::from(self.pid()), name);
     }
 
     /// Waits for its end.
@@ -157,6 +156,12 @@ impl Outcome {
         serde_json::from_str(&self.err)
             .unwrap_or_else(|error| panic!("{}: {error}\n{}", self.line, self.err))
     }
+}
+
+/// Sends a signal by name to a process the test has started.
+pub fn kill(pid: u64, name: &str) {
+    let sent = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status();
+    assert!(sent.is_ok_and(|status| status.success()), "kill -{name} {pid}");
 }
 
 /// Asks again and again, for at most half a minute, until there is an answer.

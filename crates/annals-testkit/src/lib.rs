@@ -8,7 +8,7 @@ mod proxy;
 mod server;
 mod workspace;
 
-pub use annals::{Annals, Outcome, Running, program, wait_for};
+pub use annals::{Annals, Outcome, Running, kill, program, wait_for};
 pub use proxy::{Cut, Proxy};
 pub use server::{Held, Server, ServerOptions};
 pub use workspace::Workspace;

@@ -246,6 +246,8 @@ impl Sandbox {
             // The guardian reads the end of its input, stops the server and removes the folder.
             drop(guardian.stdin.take());
             let _ = guardian.wait();
+            // As root, the guardian may not be allowed to remove the emptied folder itself.
+            let _ = fs::remove_dir(&self.folder);
         }
     }
 }
@@ -346,8 +348,10 @@ fn start_detached(
 ) -> Result<(), SandboxError> {
     let folder = options.folder;
     let pg_ctl = options.binaries.program("pg_ctl");
-    // After a crash of the machine the file may name a process of somebody else.
+    // Nobody serves this folder, which was checked: what a server that was killed has left would
+    // only stop the next one, and may name a process of somebody else by now.
     let _ = fs::remove_file(data(folder).join("postmaster.pid"));
+    let _ = fs::remove_file(folder.join(".s.PGSQL.5432.lock"));
     let output = command(&pg_ctl, folder, user)
         .args(["start", "-w", "-s", "-t", "30", "-D"])
         .arg(data(folder))

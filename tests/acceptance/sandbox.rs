@@ -1,0 +1,127 @@
+//! The private PostgreSQL and the tour on it.
+
+use std::fs;
+use std::path::Path;
+
+use annals_testkit::{Annals, program, wait_for};
+
+/// A folder whose sandboxes live in it too, so that nothing outlives the test.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        // Short, for the socket; open like /tmp, for the server's user.
+        let folder = tempfile::Builder::new().prefix("annals-place-").tempdir_in("/tmp").unwrap();
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+        Self(folder)
+    }
+
+    fn annals(&self, folder: &Path, line: &str) -> Annals {
+        Annals::new(&program(), folder).env("ANNALS_SANDBOX_DIR", self.0.path()).args(line)
+    }
+
+    fn workspace(&self) -> std::path::PathBuf {
+        let folder = self.0.path().join("w");
+        self.annals(self.0.path(), "init w --supabase").run().expect(0);
+        folder
+    }
+
+    /// Folders of sandboxes that are there.
+    fn sandboxes(&self) -> usize {
+        let entries = fs::read_dir(self.0.path()).unwrap().flatten();
+        entries.filter(|e| e.file_name().to_string_lossy().starts_with("annals-")).count()
+    }
+}
+
+fn is_alive(pid: u64) -> bool {
+    // A zombie nobody has collected yet is dead.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next());
+    state.is_some_and(|state| state != "Z")
+}
+
+#[test]
+fn a_sandbox_starts_by_itself_stays_and_is_gone_when_asked() {
+    let place = Place::new();
+    let workspace = place.workspace();
+    let run = |line: &str| place.annals(&workspace, line).run();
+    let created = run("create first --json").expect(0).json();
+    fs::write(
+        workspace.join(created["migration"].as_str().unwrap()),
+        "CREATE TABLE first (id uuid, o uuid REFERENCES auth.users);",
+    )
+    .unwrap();
+    fs::write(workspace.join(created["rollback"].as_str().unwrap()), "DROP TABLE first;").unwrap();
+    run("migrate --sandbox").expect(0).says(&["1 step of 1"]);
+    run("status --sandbox").expect(0).says(&["1 applied, 0 pending"]);
+    let found = run("sandbox start --json").expect(0).json();
+    let pid = found["pid"].as_u64().unwrap();
+    assert!(is_alive(pid) && found["platform"] == "supabase");
+    run("sandbox url").expect(0).says(&["postgres://postgres@"]);
+    let mut psql = place.annals(&workspace, "sandbox psql -- -X -A -t -c");
+    psql = psql.arg("select count(*) from first");
+    assert_eq!(psql.run().expect(0).out.trim(), "0");
+
+    // A server that died comes back with its data.
+    annals_testkit::kill(pid, "KILL");
+    wait_for("the server to die", || (!is_alive(pid)).then_some(()));
+    run("status --sandbox").expect(0).says(&["1 applied, 0 pending"]);
+    let again = run("sandbox start --json").expect(0).json()["pid"].as_u64().unwrap();
+    assert_ne!(again, pid);
+
+    run("sandbox stop").expect(0).says(&["gone"]);
+    wait_for("the server to go", || (!is_alive(again)).then_some(()));
+    assert_eq!(place.sandboxes(), 0);
+    run("sandbox stop").expect(0).says(&["there was no sandbox"]);
+    run("status --sandbox").expect(0).says(&["0 applied, 1 pending"]);
+    run("sandbox stop").expect(0);
+}
+
+#[test]
+fn without_a_server_the_message_has_the_line_that_installs_one() {
+    let place = Place::new();
+    let workspace = place.workspace();
+    let nothing = tempfile::tempdir().unwrap();
+    let run = place.annals(&workspace, "status --sandbox").env("ANNALS_PG_BIN", nothing.path());
+    run.run()
+        .expect(12)
+        .says(&["no PostgreSQL server is installed", "apt-get install -y postgresql"]);
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_not_taken_for_a_sandbox() {
+    let place = Place::new();
+    let workspace = place.workspace();
+    let found = place.annals(&workspace, "sandbox start --json").run().expect(0).json();
+    let folder = found["folder"].as_str().unwrap().to_owned();
+    place.annals(&workspace, "sandbox stop").run().expect(0);
+    fs::write(&folder, "a file in its place").unwrap();
+    place.annals(&workspace, "sandbox start").run().expect(7).says(&["belongs to another user"]);
+}
+
+#[test]
+fn the_tour_ends_well_and_leaves_a_folder_that_still_speaks() {
+    let place = Place::new();
+    let home = place.0.path();
+    let tour = place.annals(home, "demo tour --json").run().expect(0).json();
+    assert_eq!(tour["format"], "annals.demo/1");
+    assert!(tour["commands"].as_array().unwrap().len() >= 15);
+    assert_eq!(place.sandboxes(), 0, "the tour's server is gone with its folder");
+    let folder = home.join("tour");
+    place.annals(&folder, "log verify").run().expect(0).says(&["is intact"]);
+    place.annals(&folder, "state --at-seq 10").run().expect(0).says(&["after event 10"]);
+    place.annals(home, "demo tour").run().expect(3).says(&["is there already"]);
+}
+
+#[test]
+fn a_killed_tour_takes_its_server_with_it() {
+    let place = Place::new();
+    let tour = place.annals(place.0.path(), "demo tour").start();
+    let segment = place.0.path().join("tour/event-store/demo/segments/00000000000000000000.jsonl");
+    wait_for("the tour to migrate", || segment.exists().then_some(()));
+    assert_eq!(place.sandboxes(), 1);
+    tour.signal("KILL");
+    tour.wait().expect(-1);
+    wait_for("the server's folder to go", || (place.sandboxes() == 0).then_some(()));
+}
