@@ -47,6 +47,8 @@ pub struct PlanStep {
     pub mode: &'static str,
     /// Longest wait for a lock; 0 is none.
     pub lock_timeout_ms: u64,
+    /// The same for a statement that cannot run in a transaction.
+    pub lock_timeout_outside_ms: u64,
     /// Longest run of one statement; 0 is none.
     pub statement_timeout_ms: u64,
     /// What is sent, in order.
@@ -66,6 +68,7 @@ impl From<&PlannedStep> for PlanStep {
                 StepMode::StatementByStatement => "statement_by_statement",
             },
             lock_timeout_ms: step.timeouts.lock_ms,
+            lock_timeout_outside_ms: step.timeouts.lock_outside_ms,
             statement_timeout_ms: step.timeouts.statement_ms,
             statements: step.statements.iter().map(PlanStatement::from).collect(),
         }

@@ -88,9 +88,10 @@ impl ExitCode {
             | LogFailure::Key(_)
             | LogFailure::NoSecretKey(_)
             | LogFailure::NoPublicKey(_) => Self::Refused,
-            LogFailure::Open(_) | LogFailure::Read(_) | LogFailure::Damaged { .. } => {
-                Self::LogRefused
-            }
+            LogFailure::Open(_)
+            | LogFailure::Read(_)
+            | LogFailure::Damaged { .. }
+            | LogFailure::Unverified { .. } => Self::LogRefused,
         }
     }
 

@@ -101,7 +101,8 @@ pub struct LogVerifyDocument {
     pub folder: String,
     /// The log.
     pub origin: String,
-    /// `intact`, `damaged`, `cut_tail`, `checkpoint_refused`, `other_history` or `never_signed`.
+    /// `intact`, `damaged`, `cut_tail`, `checkpoint_refused`, `other_history`, `never_signed`
+    /// or `blob_damaged`.
     pub verdict: &'static str,
     /// What is wrong.
     pub reason: Option<String>,
@@ -126,11 +127,8 @@ pub struct LogVerifyDocument {
 impl From<&LogCheck> for LogVerifyDocument {
     fn from(check: &LogCheck) -> Self {
         let verification = &check.verification;
-        let (verdict, reason, first_bad_seq) = describe(&verification.verdict);
-        let code = match verification.verdict {
-            LogVerdict::Intact => ExitCode::Success,
-            _ => ExitCode::LogRefused,
-        };
+        let (verdict, reason, first_bad_seq) = describe(check);
+        let code = if verdict == "intact" { ExitCode::Success } else { ExitCode::LogRefused };
         Self {
             format: "annals.log_verify/1",
             folder: check.folder.display().to_string(),
@@ -149,28 +147,22 @@ impl From<&LogCheck> for LogVerifyDocument {
     }
 }
 
-fn describe(verdict: &LogVerdict) -> (&'static str, Option<String>, Option<u64>) {
-    match verdict {
-        LogVerdict::Intact => ("intact", None, None),
-        LogVerdict::Damaged { at, reason } => {
-            let reason = reason.strip_prefix(&format!("event {at}: ")).unwrap_or(reason);
-            ("damaged", Some(reason.to_owned()), Some(at.0))
+fn describe(check: &LogCheck) -> (&'static str, Option<String>, Option<u64>) {
+    let verdict = &check.verification.verdict;
+    let (word, at) = match verdict {
+        LogVerdict::Intact => {
+            return match check.blobs.first() {
+                None => ("intact", None, None),
+                Some((seq, reason)) => ("blob_damaged", Some(reason.clone()), Some(seq.0)),
+            };
         }
-        LogVerdict::CutTail { size, signed } => {
-            let reason = format!("{size} whole events, the checkpoint vouches for {signed}");
-            ("cut_tail", Some(reason), Some(*size))
-        }
-        LogVerdict::Checkpoint(error) => ("checkpoint_refused", Some(error.to_string()), None),
-        LogVerdict::OtherHistory { signed } => {
-            let last = signed.saturating_sub(1);
-            let reason = format!(
-                "event {last}, or one before it together with every link behind it, is not what \
-                 the checkpoint vouches for"
-            );
-            ("other_history", Some(reason), Some(last))
-        }
-        LogVerdict::NeverSigned => {
-            ("never_signed", Some("there is no checkpoint: nothing vouches for it".into()), None)
-        }
-    }
+        LogVerdict::Damaged { at, .. } => ("damaged", Some(at.0)),
+        LogVerdict::CutTail { size, .. } => ("cut_tail", Some(*size)),
+        LogVerdict::Checkpoint(_) => ("checkpoint_refused", None),
+        LogVerdict::OtherHistory { signed } => ("other_history", Some(signed.saturating_sub(1))),
+        LogVerdict::NeverSigned => ("never_signed", None),
+    };
+    let reason = verdict.to_string();
+    let prefix = at.map(|at| format!("event {at}: ")).unwrap_or_default();
+    (word, Some(reason.strip_prefix(&prefix).unwrap_or(&reason).to_owned()), at)
 }

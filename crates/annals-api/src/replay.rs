@@ -93,6 +93,9 @@ pub struct HistoryDocument {
     pub as_of: Option<Place>,
     /// The first event behind it.
     pub next: Option<Place>,
+    /// Whether the log was verified against its checkpoint; without one, or without the public
+    /// key, only its links were.
+    pub verified: bool,
     /// Everything that happened, oldest first.
     pub entries: Vec<HistoryEntry>,
 }
@@ -109,6 +112,7 @@ impl From<&HistoryView> for HistoryDocument {
             origin: view.origin.clone(),
             as_of: place(last),
             next: place(next),
+            verified: view.verified,
             entries,
         }
     }
@@ -185,6 +189,9 @@ pub struct StateDocument {
     pub as_of: Option<Place>,
     /// The first event behind it.
     pub next: Option<Place>,
+    /// Whether the log was verified against its checkpoint; without one, or without the public
+    /// key, only its links were.
+    pub verified: bool,
     /// The database the log speaks of.
     pub target: Option<DatabaseState>,
     /// The migrations applied, in the order they were applied.
@@ -225,6 +232,7 @@ impl From<&StateView> for StateDocument {
             log_size: view.log_size,
             as_of: place(view.selection.last),
             next: place(view.selection.next),
+            verified: view.verified,
             target: recovery.target.as_ref().map(|target| DatabaseState {
                 database: target.database.clone(),
                 system_identifier: target.system_identifier.clone(),

@@ -79,9 +79,10 @@ impl Command {
 
 fn start_tracing(verbose: u8) {
     let default = match verbose {
-        0 => "warn",
+        // The driver quotes what it does not understand of a URL, passwords too.
+        0 => "warn,sqlx=off,sqlx_core=off,sqlx_postgres=off",
         1 => "annals=info,annals_operations=info,annals_executor=info,annals_event_store=info",
-        _ => "debug",
+        _ => "debug,sqlx_postgres::options=off",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("ANNALS_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));

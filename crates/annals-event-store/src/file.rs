@@ -22,6 +22,8 @@ const SEGMENT_BYTES: u64 = 1 << 20;
 pub struct OpenOptions<'a> {
     /// Checks the checkpoint.
     pub verifier: &'a VerifierKey,
+    /// Events the log must have at least, because somebody else has seen them: the target's ledger.
+    pub known_size: u64,
     /// The clock's reading.
     pub now: Timestamp,
     /// Shown to whoever finds the log locked: process, host, command.
@@ -64,6 +66,19 @@ pub enum OpenError {
         size: u64,
         /// Events the checkpoint vouches for.
         signed: u64,
+    },
+    /// The target's ledger knows events this log does not have.
+    #[error(
+        "the event log in {} has {size} events, the target's ledger knows {known}: this is an older copy",
+        folder.display()
+    )]
+    Older {
+        /// The log.
+        folder: PathBuf,
+        /// Whole events.
+        size: u64,
+        /// Events the ledger knows of.
+        known: u64,
     },
     /// The checkpoint is not acceptable.
     #[error("the checkpoint of the event log in {}: {source}", folder.display())]
@@ -213,6 +228,11 @@ impl FileLog {
             check_signed(&folder, checkpoint, &scan)?;
         }
         check_understood(&folder, &scan)?;
+        // Before anything is written: what is appended to an older copy would fork the history.
+        let (size, known) = (scan.chain.size(), options.known_size);
+        if size < known {
+            return Err(OpenError::Older { folder, size, known });
+        }
         let (mut events, mut chain) = (scan.events, scan.chain);
         if !scan.torn.is_empty() {
             let torn = scan.torn;

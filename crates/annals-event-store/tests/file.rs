@@ -58,8 +58,13 @@ impl Home {
     fn create(&self) -> FileLog {
         let origin: Origin = "demo/production".parse().unwrap();
         let verifier = self.key.verifier();
-        let options =
-            OpenOptions { verifier: &verifier, now: now(0), holder: "me", repair: &repair };
+        let options = OpenOptions {
+            verifier: &verifier,
+            known_size: 0,
+            now: now(0),
+            holder: "me",
+            repair: &repair,
+        };
         let created = LogCreated {
             checkpoint_key: verifier.to_string(),
             format: FORMAT_VERSION,
@@ -71,8 +76,13 @@ impl Home {
 
     fn open(&self) -> Result<FileLog, OpenError> {
         let verifier = self.key.verifier();
-        let options =
-            OpenOptions { verifier: &verifier, now: now(1_000_000), holder: "me", repair: &repair };
+        let options = OpenOptions {
+            verifier: &verifier,
+            known_size: 0,
+            now: now(1_000_000),
+            holder: "me",
+            repair: &repair,
+        };
         FileLog::open(self.layout(), &options)
     }
 
@@ -264,4 +274,22 @@ fn blobs_are_found_by_digest_and_an_altered_one_is_noticed() {
     assert!(home.layout().get_blob(&blob).is_err());
     assert_eq!(log.put_blob(b"content").unwrap(), blob);
     assert_eq!(home.layout().get_blob(&blob).unwrap(), b"content");
+}
+
+#[test]
+fn a_log_shorter_than_the_ledger_knows_is_refused_before_anything_is_written() {
+    let home = Home::new();
+    let mut log = home.create();
+    append(&mut log, &[fact(1)], 1).unwrap();
+    drop(log);
+    let mut torn = fs::read(home.segment()).unwrap();
+    torn.extend_from_slice(b"half a li");
+    overwrite(&home.segment(), &torn);
+    let verifier = home.key.verifier();
+    let now = now(1_000_000);
+    let options =
+        OpenOptions { verifier: &verifier, known_size: 3, now, holder: "me", repair: &repair };
+    let opened = FileLog::open(home.layout(), &options);
+    assert!(matches!(opened, Err(OpenError::Older { size: 2, known: 3, .. })));
+    assert_eq!(fs::read(home.segment()).unwrap(), torn);
 }

@@ -93,6 +93,9 @@ pub enum DecodeError {
     /// Not the canonical spelling of an object.
     #[error("not canonical JSON at {0}")]
     NotCanonical(#[from] CanonicalError),
+    /// An event, but not spelled as [`seal`] spells it.
+    #[error("not an event: an identifier or a member is spelled otherwise than annals writes it")]
+    OtherSpelling,
     /// Canonical, but not an envelope or not a payload of its kind.
     #[error("not an event: {0}")]
     Malformed(String),
@@ -155,7 +158,7 @@ pub fn decode(line: &[u8]) -> Result<Recorded, DecodeError> {
     };
     let envelope: Envelope<'_> = serde_json::from_slice(line).map_err(malformed)?;
     let event = Event::decode(&envelope.kind, envelope.schema, envelope.data).map_err(malformed)?;
-    Ok(Recorded {
+    let recorded = Recorded {
         seq: envelope.seq,
         prev: envelope.prev,
         leaf: LeafHash::of_line(line),
@@ -167,7 +170,12 @@ pub fn decode(line: &[u8]) -> Result<Recorded, DecodeError> {
         actor: envelope.actor,
         target: envelope.target,
         event,
-    })
+    };
+    // One meaning has one spelling: another form of an identifier or a member left out would be
+    // another line with the same content.
+    let mut written = Vec::with_capacity(line.len());
+    write_line(&recorded, &mut written)?;
+    if written == line { Ok(recorded) } else { Err(DecodeError::OtherSpelling) }
 }
 
 /// Gives `draft` the next place in `chain` and writes its line, LF included, at the end of `lines`.

@@ -38,6 +38,12 @@ pub enum Damage {
     /// There is no whole event at all.
     #[error("event 0: there is no whole event")]
     Empty,
+    /// A log begins once.
+    #[error("event {at}: a second log_created")]
+    SecondBeginning {
+        /// Where it stands.
+        at: Seq,
+    },
     /// The first event is not the beginning of a log.
     #[error("event 0: a log begins with log_created, found {kind}")]
     NoBeginning {
@@ -51,7 +57,9 @@ impl Damage {
     pub fn at(&self) -> Seq {
         match self {
             Self::Line(error) => error.at(),
-            Self::Gap { expected: at, .. } | Self::CutSegment { at } => *at,
+            Self::Gap { expected: at, .. }
+            | Self::CutSegment { at }
+            | Self::SecondBeginning { at } => *at,
             Self::Empty | Self::NoBeginning { .. } => Seq(0),
         }
     }
@@ -133,8 +141,13 @@ fn scan_segment(
             return Ok(());
         };
         let recorded = scan.chain.accept(line)?;
-        if recorded.seq == Seq(0) && !matches!(recorded.event, Event::LogCreated(_)) {
-            return Err(Damage::NoBeginning { kind: recorded.event.kind().to_owned() });
+        let begins = matches!(recorded.event, Event::LogCreated(_));
+        match (recorded.seq, begins) {
+            (Seq(0), false) => {
+                return Err(Damage::NoBeginning { kind: recorded.event.kind().to_owned() });
+            }
+            (at @ Seq(1..), true) => return Err(Damage::SecondBeginning { at }),
+            _ => {}
         }
         scan.events.push(recorded);
         note_root(scan, sizes);

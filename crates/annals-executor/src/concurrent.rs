@@ -1,6 +1,6 @@
 //! Statements that cannot run in a transaction: look, act, look again.
 
-use annals_migrations::{PlannedStatement, StatementClass};
+use annals_migrations::{PlannedStatement, StatementClass, Timeouts};
 use annals_postgres::{Fault, IndexState, drop_index_concurrently, index_on_table, index_state};
 
 use crate::run::Stage;
@@ -11,14 +11,17 @@ pub(crate) async fn run<R, P>(
     stage: &mut Stage<'_, R, P>,
     statement: &PlannedStatement,
     begun: bool,
+    limits: Timeouts,
 ) -> Result<Option<String>, Stopped> {
     match &statement.class {
         StatementClass::ConcurrentIndexBuild { index, table } => {
-            build(stage, statement, (index, table), begun).await
+            build(stage, (statement, limits), (index, table), begun).await
         }
-        StatementClass::ConcurrentIndexDrop { index } => drop(stage, statement, index, begun).await,
+        StatementClass::ConcurrentIndexDrop { index } => {
+            drop(stage, (statement, limits), index, begun).await
+        }
         StatementClass::Repeatable | StatementClass::Transactional => {
-            send(stage, statement).await.map(|()| None)
+            send(stage, statement, limits).await.map(|()| None)
         }
     }
 }
@@ -29,7 +32,7 @@ fn broken(message: String) -> Stopped {
 
 async fn build<R, P>(
     stage: &mut Stage<'_, R, P>,
-    statement: &PlannedStatement,
+    (statement, limits): (&PlannedStatement, Timeouts),
     (index, table): (&str, &str),
     begun: bool,
 ) -> Result<Option<String>, Stopped> {
@@ -50,7 +53,7 @@ async fn build<R, P>(
         }
         IndexState::Missing | IndexState::Valid => {}
     }
-    send(stage, statement).await?;
+    send(stage, statement, limits).await?;
     match look(index_on_table(stage.session, index, table).await)? {
         IndexState::Valid => Ok(None),
         state => Err(broken(format!("after the build index {index} is {state:?}, not valid"))),
@@ -59,7 +62,7 @@ async fn build<R, P>(
 
 async fn drop<R, P>(
     stage: &mut Stage<'_, R, P>,
-    statement: &PlannedStatement,
+    (statement, limits): (&PlannedStatement, Timeouts),
     index: &str,
     begun: bool,
 ) -> Result<Option<String>, Stopped> {
@@ -67,21 +70,27 @@ async fn drop<R, P>(
     if begun && before == IndexState::Missing {
         return Ok(Some(format!("index {index} is gone")));
     }
-    send(stage, statement).await?;
+    send(stage, statement, limits).await?;
     match index_state(stage.session, index).await.map_err(Stopped::Fault)? {
         IndexState::Missing => Ok(None),
         state => Err(broken(format!("after the drop index {index} is {state:?}"))),
     }
 }
 
-/// Sends it without lock timeout: a concurrent build that gives up leaves an INVALID index behind.
+/// Sends it under the limits of what cannot run in a transaction.
 async fn send<R, P>(
     stage: &mut Stage<'_, R, P>,
     statement: &PlannedStatement,
+    limits: Timeouts,
 ) -> Result<(), Stopped> {
-    stage.session.run("SET lock_timeout = 0").await.map_err(Stopped::Fault)?;
+    let own = format!(
+        "SET lock_timeout = {}; SET statement_timeout = {}",
+        limits.lock_outside_ms, limits.statement_ms
+    );
+    stage.session.run(&own).await.map_err(Stopped::Fault)?;
     let sent = run_cancellable(stage.session, &statement.sql, stage.context, stage.interrupt).await;
-    let normal = format!("SET lock_timeout = {}", stage.context.settings.lock_timeout_ms);
+    let normal = stage.context.settings.lock_timeout_ms;
+    let normal = format!("SET lock_timeout = {normal}; SET statement_timeout = 0");
     let reset = stage.session.run(&normal).await;
     sent?;
     reset.map_err(Stopped::Fault)

@@ -98,6 +98,8 @@ pub(crate) struct Stage<'a, R, P> {
     pub(crate) recorder: &'a mut R,
     pub(crate) progress: &'a mut P,
     pub(crate) interrupt: &'a mut Interrupt,
+    /// Why the session must not be used for another step.
+    pub(crate) unusable: Option<String>,
 }
 
 /// Carries out `plan` on `session`, which holds the lock.
@@ -123,7 +125,7 @@ pub async fn execute<R: Recorder, P: Progress>(
         }
         .into(),
     );
-    let mut stage = Stage { session, context, recorder, progress, interrupt };
+    let mut stage = Stage { session, context, recorder, progress, interrupt, unusable: None };
     let mut alive = true;
     for (at, step) in plan.steps.iter().enumerate() {
         if let Some(reason) = may_not_go_on(&mut stage, &mut alive).await {
@@ -161,6 +163,9 @@ pub async fn execute<R: Recorder, P: Progress>(
 async fn may_not_go_on<R, P>(stage: &mut Stage<'_, R, P>, alive: &mut bool) -> Option<String> {
     if stage.interrupt.requested() {
         return Some("stopped on request".to_owned());
+    }
+    if let Some(reason) = stage.unusable.take() {
+        return Some(reason);
     }
     match stage.session.holds_lock(stage.context.lock).await {
         Ok(true) => None,

@@ -151,7 +151,7 @@ async fn outside<R, P>(
     n: usize,
     (row, begun): (&StatementRow, bool),
 ) -> Result<Option<String>, Stopped> {
-    let found = concurrent::run(stage, &step.statements[n], begun).await?;
+    let found = concurrent::run(stage, &step.statements[n], begun, step.timeouts).await?;
     failpoint::hit("after_statement_effect");
     let ledger = ledger_row(stage.context, step, at, intent);
     stage.session.insert_statement_row(&ledger, row).await.map_err(Stopped::Fault)?;

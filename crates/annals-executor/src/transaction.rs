@@ -45,7 +45,8 @@ pub(crate) async fn run<R: Recorder, P: crate::Progress>(
     if work.session_changed
         && let Err(fault) = stage.session.restore_state().await
     {
-        tracing::warn!(%fault, "the session could not be restored after a step");
+        stage.unusable =
+            Some(format!("the session could not be restored after {}: {fault}", step.id()));
     }
     StepEnd::Done { transaction: work.transaction }
 }

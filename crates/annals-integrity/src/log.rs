@@ -33,6 +33,27 @@ pub enum LogVerdict {
     NeverSigned,
 }
 
+impl std::fmt::Display for LogVerdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Intact => f.write_str("intact"),
+            Self::Damaged { reason, .. } => f.write_str(reason),
+            Self::CutTail { size, signed } => write!(
+                f,
+                "the tail is cut: {size} whole events, the checkpoint vouches for {signed}"
+            ),
+            Self::Checkpoint(error) => error.fmt(f),
+            Self::OtherHistory { signed } => write!(
+                f,
+                "event {}, or one before it together with every link behind it, is not what the \
+                 checkpoint vouches for",
+                signed.saturating_sub(1)
+            ),
+            Self::NeverSigned => f.write_str("there is no checkpoint: nothing vouches for it"),
+        }
+    }
+}
+
 /// What was checked, and the verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogVerification {

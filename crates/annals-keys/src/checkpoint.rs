@@ -21,7 +21,7 @@ pub struct Checkpoint {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointError {
     /// The note around it.
-    #[error("the checkpoint is {0}")]
+    #[error("the checkpoint: {0}")]
     Note(#[from] NoteError),
     /// Signed, but not a checkpoint.
     #[error("the signed text is not a checkpoint: {0}")]

@@ -22,7 +22,7 @@ fn plan(direction: Direction, statements: &[&str]) -> Plan {
         ordinal: 1,
         rollback: None,
         statements: statements.collect(),
-        timeouts: Timeouts { lock_ms: 0, statement_ms: 0 },
+        timeouts: Timeouts { lock_ms: 0, lock_outside_ms: 0, statement_ms: 0 },
         version: "1".parse().unwrap(),
     };
     Plan {

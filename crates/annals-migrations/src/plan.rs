@@ -28,6 +28,8 @@ pub struct Precondition {
 pub struct Timeouts {
     /// Longest wait for a lock.
     pub lock_ms: u64,
+    /// Longest wait for a lock of a statement that cannot run in a transaction.
+    pub lock_outside_ms: u64,
     /// Longest run of one statement.
     pub statement_ms: u64,
 }

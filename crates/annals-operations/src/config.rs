@@ -42,6 +42,12 @@ pub enum ConfigError {
         /// Why.
         reason: String,
     },
+    /// No target was named, and there is no default.
+    #[error("no target is named, and {CONFIG_FILE} has no default_target; {known}")]
+    NoTarget {
+        /// What there is.
+        known: String,
+    },
     /// No target of that name.
     #[error("there is no target {name:?}; {known}")]
     UnknownTarget {

@@ -38,8 +38,16 @@ pub enum LogFailure {
     #[error("the secret key of this workspace's logs is missing ({})", .0.display())]
     NoSecretKey(PathBuf),
     /// The public key that verifies checkpoints is not here.
-    #[error("the public key of this workspace's logs is missing ({})", .0.display())]
+    #[error("the public key that verifies the log is missing ({})", .0.display())]
     NoPublicKey(PathBuf),
+    /// Its checkpoint does not vouch for it.
+    #[error("the event log in {} does not verify: {reason}", folder.display())]
+    Unverified {
+        /// The log.
+        folder: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// It is damaged.
     #[error("the event log in {} is damaged: {reason}", folder.display())]
     Damaged {
@@ -92,8 +100,8 @@ pub enum TargetFailure {
     },
     /// It was migrated with a log that is not here.
     #[error(
-        "the target {target:?} was migrated with the event log {origin:?} ({rows} changes), and \
-         there is no log in {}",
+        "the target {target:?} was migrated with the event log {origin:?} ({rows} changes), which \
+         is not the one in {}",
         folder.display()
     )]
     LogElsewhere {
@@ -223,8 +231,8 @@ impl Failure {
 fn config_hint(error: &ConfigError) -> Option<String> {
     let hint = match error {
         ConfigError::NoWorkspace(_) => "make this folder a workspace with: annals init".to_owned(),
-        ConfigError::UnknownTarget { .. } => {
-            "name one of them with --target, or use the built-in one with --sandbox".to_owned()
+        ConfigError::UnknownTarget { .. } | ConfigError::NoTarget { .. } => {
+            "name one with --target, or use the built-in one with --sandbox".to_owned()
         }
         ConfigError::NoUrl { variable, .. } => {
             format!("set it, like: export {variable}=postgres://user@host:5432/database")
@@ -239,6 +247,9 @@ fn config_hint(error: &ConfigError) -> Option<String> {
 fn log_hint(error: &LogFailure) -> Option<String> {
     let hint = match error {
         LogFailure::Open(OpenError::Newer { .. }) => "use the newer annals for this log",
+        LogFailure::Open(OpenError::Older { .. }) => {
+            "fetch the newest copy of the log; nothing was written"
+        }
         LogFailure::Open(OpenError::Io { .. }) | LogFailure::Publish(_) => {
             "check permissions and free space; nothing was changed in the target"
         }
@@ -249,6 +260,7 @@ fn log_hint(error: &LogFailure) -> Option<String> {
             | OpenError::Checkpoint { .. }
             | OpenError::OtherHistory { .. },
         )
+        | LogFailure::Unverified { .. }
         | LogFailure::Damaged { .. } => {
             "nothing was written; keep this copy as evidence, look with `annals log verify`, and \
              restore the log from a copy that verifies"

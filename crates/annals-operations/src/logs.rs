@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use annals_event_store::{Layout, read_files};
 use annals_events::{Recorded, Scan};
-use annals_integrity::{LogVerification, verify_log};
+use annals_integrity::{LogVerdict, LogVerification, verify_log};
 use annals_keys::{Checkpoint, VerifierKey, load_verifier};
 
 use crate::environment::Environment;
@@ -63,15 +63,26 @@ impl ReadLog {
         Ok(Self::open(layout, verifier)?)
     }
 
-    /// The events, provided none of them is damaged.
+    /// The events, provided none of them is damaged and the checkpoint, where there are one and a
+    /// key, vouches for them.
     pub(crate) fn events(&self) -> Result<&[Recorded], LogFailure> {
-        match &self.scan.damage {
-            None => Ok(&self.scan.events),
-            Some(damage) => Err(LogFailure::Damaged {
-                folder: self.layout.root().to_owned(),
-                reason: damage.to_string(),
-            }),
+        let folder = self.layout.root().to_owned();
+        if let Some(damage) = &self.scan.damage {
+            return Err(LogFailure::Damaged { folder, reason: damage.to_string() });
         }
+        if let Some(key) = &self.verifier {
+            let verdict = verify_log(&self.scan, self.checkpoint.as_deref(), key).verdict;
+            // A log whose first run was cut short has no checkpoint yet.
+            if !matches!(verdict, LogVerdict::Intact | LogVerdict::NeverSigned) {
+                return Err(LogFailure::Unverified { folder, reason: verdict.to_string() });
+            }
+        }
+        Ok(&self.scan.events)
+    }
+
+    /// Whether a key was there to verify it with.
+    pub(crate) fn is_verified(&self) -> bool {
+        self.verifier.is_some() && self.checkpoint.is_some()
     }
 
     /// The verification against the public key.

@@ -166,6 +166,7 @@ fn decide(
         precondition: known.precondition,
         timeouts: Timeouts {
             lock_ms: config.lock_timeout_ms,
+            lock_outside_ms: 0,
             statement_ms: config.statement_timeout_ms,
         },
     };

@@ -211,18 +211,26 @@ pub(crate) async fn read_ledger(
     Ok(session.read_ledger(&workspace.config().workspace).await?)
 }
 
-/// A target that was migrated with a log that is not here gets no second one.
+/// A target that was migrated with a log that is not here gets no second one, and no other one.
 pub(crate) fn check_log_is_here(target: &Target, ledger: &[LedgerRow]) -> Result<(), Failure> {
-    match ledger.last() {
-        Some(row) if !target.layout.segments().exists() => Err(TargetFailure::LogElsewhere {
+    let own = target.origin.as_str();
+    let other = ledger.iter().find(|row| row.log_origin != own);
+    let missing = ledger.last().filter(|_| !target.layout.segments().exists());
+    match other.or(missing) {
+        None => Ok(()),
+        Some(row) => Err(TargetFailure::LogElsewhere {
             target: target.name.clone(),
             origin: row.log_origin.clone(),
             rows: ledger.len(),
             folder: target.layout.root().to_owned(),
         }
         .into()),
-        _ => Ok(()),
     }
+}
+
+/// Each row names the event that announced it, so the log has at least that one.
+fn known_size(ledger: &[LedgerRow]) -> u64 {
+    ledger.iter().map(|row| row.intent_seq + 1).max().unwrap_or(0)
 }
 
 fn open_log(
@@ -235,8 +243,13 @@ fn open_log(
 ) -> Result<FileLog, Failure> {
     check_log_is_here(target, ledger)?;
     let repair = |fact| envelopes.draft(Event::TailRepaired(fact));
-    let options =
-        OpenOptions { verifier, now: envelopes.now(), holder: envelopes.holder(), repair: &repair };
+    let options = OpenOptions {
+        verifier,
+        known_size: known_size(ledger),
+        now: envelopes.now(),
+        holder: envelopes.holder(),
+        repair: &repair,
+    };
     if target.layout.segments().exists() {
         return Ok(FileLog::open(target.layout.clone(), &options)?);
     }

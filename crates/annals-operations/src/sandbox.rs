@@ -25,9 +25,14 @@ pub struct SandboxInfo {
     pub platform: &'static str,
 }
 
+/// Where sandboxes live: short, because a socket's path is limited to about 100 bytes.
+fn base(environment: &Environment) -> PathBuf {
+    let chosen = environment.variable("ANNALS_SANDBOX_DIR").or(environment.variable("TMPDIR"));
+    chosen.map_or_else(|| "/tmp".into(), PathBuf::from)
+}
+
 pub(crate) fn folder(environment: &Environment, workspace: &Workspace) -> PathBuf {
-    let base =
-        environment.variable("ANNALS_SANDBOX_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    let base = base(environment);
     default_folder(&base, workspace.folder())
 }
 
@@ -114,9 +119,7 @@ impl PrivateServer {
     pub async fn start(environment: &Environment) -> Result<Self, Failure> {
         let binaries = binaries(environment)?;
         let name = format!("annals-private-{}", environment.ids.next().simple());
-        let base = environment
-            .variable("ANNALS_SANDBOX_DIR")
-            .map_or_else(std::env::temp_dir, PathBuf::from);
+        let base = base(environment);
         let sandbox = Sandbox::start(&SandboxOptions {
             folder: &base.join(name),
             binaries: &binaries,

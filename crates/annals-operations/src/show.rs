@@ -1,6 +1,6 @@
 //! `history`, `state`, `log show` and `log verify`: from the log alone, the database may be gone.
 
-use annals_events::{Recorded, Timestamp};
+use annals_events::{Event, Recorded, Seq, Timestamp};
 use annals_integrity::LogVerification;
 use annals_projections::{AsOf, History, RecoveryState, Selection, replay, select};
 
@@ -16,6 +16,8 @@ pub struct HistoryView {
     pub origin: String,
     /// Which prefix of the log was folded.
     pub selection: Selection,
+    /// Whether a checkpoint and a key were there to verify the log with.
+    pub verified: bool,
     /// The history.
     pub history: History,
 }
@@ -29,6 +31,8 @@ pub struct StateView {
     pub selection: Selection,
     /// Events in the whole log.
     pub log_size: u64,
+    /// Whether a checkpoint and a key were there to verify the log with.
+    pub verified: bool,
     /// The history.
     pub history: History,
     /// Runs, doubts, checks.
@@ -68,7 +72,8 @@ pub fn history(
     let log = ReadLog::from_source(environment, source)?;
     let events = log.events()?;
     let (selection, prefix) = choose(events, moment);
-    Ok(HistoryView { origin: origin(events), selection, history: replay(prefix) })
+    let verified = log.is_verified();
+    Ok(HistoryView { origin: origin(events), selection, verified, history: replay(prefix) })
 }
 
 /// The state as of `moment`.
@@ -89,6 +94,7 @@ pub fn state(
         origin: origin(events),
         selection,
         log_size: events.len() as u64,
+        verified: log.is_verified(),
         history: replay(prefix),
         recovery: replay(prefix),
     })
@@ -139,6 +145,8 @@ pub struct LogCheck {
     pub origin: String,
     /// The verdict and its counts.
     pub verification: LogVerification,
+    /// Blobs that are missing or altered, each with the event that names it.
+    pub blobs: Vec<(Seq, String)>,
     /// Bytes read.
     pub bytes: u64,
     /// When the last event was recorded.
@@ -153,11 +161,39 @@ pub struct LogCheck {
 pub fn log_verify(environment: &Environment, source: &LogSource) -> Result<LogCheck, Failure> {
     let log = ReadLog::from_source(environment, source)?;
     let verification = log.verify()?;
+    let blobs = bad_blobs(&log);
     Ok(LogCheck {
+        blobs,
         folder: log.layout.root().to_owned(),
         origin: origin(&log.scan.events),
         verification,
         bytes: log.bytes,
         last_recorded_at: log.scan.chain.recorded_at(),
     })
+}
+
+/// Every blob the events name must be there and be what its name says.
+fn bad_blobs(log: &ReadLog) -> Vec<(Seq, String)> {
+    let named = log.scan.events.iter().filter_map(|recorded| {
+        let blob = match &recorded.event {
+            Event::PlanMade(made) => made.plan,
+            Event::SchemaRecorded(picture) => picture.snapshot,
+            Event::IntegrityChecked(checked) => checked.report,
+            _ => return None,
+        };
+        Some((recorded.seq, blob))
+    });
+    named
+        .filter_map(|(seq, blob)| {
+            let error = log.layout.get_blob(&blob).err()?;
+            Some((
+                seq,
+                format!(
+                    "{} names blob {}…: {error}",
+                    log.scan.events[seq.0 as usize].event.kind(),
+                    blob.digest.short(12)
+                ),
+            ))
+        })
+        .collect()
 }

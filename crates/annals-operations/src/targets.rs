@@ -38,7 +38,7 @@ impl Target {
         let name = name.or(config.default_target.as_deref());
         let Some(name) = name else {
             let known = known_targets(workspace);
-            return Err(ConfigError::UnknownTarget { name: "(none named)".into(), known }.into());
+            return Err(ConfigError::NoTarget { known }.into());
         };
         let (platform, log, keys) = if name == SANDBOX_TARGET {
             let folder = sandbox::folder(environment, workspace);
@@ -134,7 +134,7 @@ impl Target {
 fn known_targets(workspace: &Workspace) -> String {
     let names: Vec<&str> = workspace.config().targets.keys().map(String::as_str).collect();
     match names.as_slice() {
-        [] => "the workspace names none".to_owned(),
-        names => format!("there are {}", names.join(", ")),
+        [] => "there is only the built-in sandbox".to_owned(),
+        names => format!("there are {} and the built-in sandbox", names.join(", ")),
     }
 }

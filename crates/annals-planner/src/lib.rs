@@ -126,6 +126,12 @@ fn render(
     } else {
         StepMode::StatementByStatement
     };
+    let half_done = inputs.recovery.partial.get(version);
+    if half_done.is_some_and(|step| step.direction == direction && step.mode != mode) {
+        let (id, file) = (format!("{version}_{name}"), file.name().to_owned());
+        reasons.push(Reason::HalfDoneOtherwise { id, file });
+        return None;
+    }
     let statements = script.statements.iter().map(|statement| PlannedStatement {
         class: statement.class.clone(),
         line: Position::of(file.text(), statement.start).line,
@@ -141,6 +147,8 @@ fn render(
         statements: statements.collect(),
         timeouts: Timeouts {
             lock_ms: directives.lock_timeout_ms.unwrap_or(inputs.timeouts.lock_ms),
+            // A concurrent build that gives up waiting leaves an INVALID index behind.
+            lock_outside_ms: directives.lock_timeout_ms.unwrap_or(0),
             statement_ms: directives.statement_timeout_ms.unwrap_or(inputs.timeouts.statement_ms),
         },
         version: version.clone(),

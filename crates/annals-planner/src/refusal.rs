@@ -61,6 +61,13 @@ pub enum Reason {
         /// `<version>_<name>`.
         id: String,
     },
+    /// A step stopped half-way outside a transaction, and its file is one transaction now.
+    HalfDoneOtherwise {
+        /// `<version>_<name>`.
+        id: String,
+        /// The file.
+        file: String,
+    },
     /// A step outside a transaction stopped half-way, in the other direction.
     HalfDone {
         /// `<version>_<name>`.
@@ -89,6 +96,11 @@ impl fmt::Display for Reason {
             Self::NoRollback { id } => write!(f, "{id}: there is no file to roll it back with"),
             Self::Ledger(finding) => write!(f, "{}: {}", finding.subject, finding.evidence),
             Self::InDoubt { id } => write!(f, "{id}: its outcome is not known yet"),
+            Self::HalfDoneOtherwise { id, .. } => write!(
+                f,
+                "{id}: some of its statements are done, one by one, and its file asks for one \
+                 transaction now"
+            ),
             Self::HalfDone { id, direction: Direction::Up } => {
                 write!(f, "{id}: it is applied half-way")
             }
@@ -119,6 +131,9 @@ impl Reason {
             Self::Ledger(finding) => finding.remedy.clone(),
             Self::InDoubt { .. } => {
                 "let it be settled from evidence with: annals status".to_owned()
+            }
+            Self::HalfDoneOtherwise { file, .. } => {
+                format!("put `-- annals: transaction=off` back at the top of {file}")
             }
             Self::HalfDone { direction: Direction::Up, .. } => {
                 "finish it with: annals migrate".to_owned()

@@ -23,6 +23,14 @@ impl fmt::Display for ServerError {
     }
 }
 
+/// Data exceptions (class 22) quote the value they stumble over; it is left out.
+fn without_values(code: &str, message: &str) -> String {
+    match message.split_once(": \"") {
+        Some((what, _)) if code.starts_with("22") => format!("{what}: \"…\""),
+        _ => message.to_owned(),
+    }
+}
+
 /// Why a conversation with a server failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -63,7 +71,7 @@ impl From<sqlx::Error> for Fault {
             sqlx::Error::Database(error) => match error.try_downcast_ref::<PgDatabaseError>() {
                 Some(error) => Self::Server(ServerError {
                     code: error.code().to_owned(),
-                    message: error.message().to_owned(),
+                    message: without_values(error.code(), error.message()),
                     hint: error.hint().map(str::to_owned),
                     position: match error.position() {
                         Some(PgErrorPosition::Original(at)) => Some(at),
@@ -78,5 +86,20 @@ impl From<sqlx::Error> for Fault {
             sqlx::Error::Protocol(message) => Self::Connection(message),
             other => Self::Protocol(other.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_the_server_stumbled_over_is_left_out() {
+        let message = "invalid input syntax for type integer: \"secret@example.com\"";
+        assert_eq!(
+            without_values("22P02", message),
+            "invalid input syntax for type integer: \"…\""
+        );
+        assert_eq!(without_values("42P01", "relation: \"x\""), "relation: \"x\"");
     }
 }

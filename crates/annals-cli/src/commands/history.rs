@@ -3,6 +3,7 @@
 use annals_api::{ExitCode, HistoryDocument, HistoryEntry};
 use annals_operations::{Environment, Failure, history};
 
+use super::render;
 use super::source::SourceArguments;
 use super::state::MomentArguments;
 use crate::output::Output;
@@ -26,7 +27,11 @@ pub(crate) fn run(
     arguments: &Arguments,
 ) -> Result<ExitCode, Failure> {
     let view = history(environment, &arguments.source.source(), &arguments.moment.moment()?)?;
-    output.show(&HistoryDocument::from(&view), human);
+    let document = HistoryDocument::from(&view);
+    output.show(&document, human);
+    if !document.verified {
+        output.say(render::UNVERIFIED);
+    }
     Ok(ExitCode::Success)
 }
 

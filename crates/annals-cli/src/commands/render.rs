@@ -4,6 +4,10 @@ use annals_api::{FindingDocument, LintDocument, PlanDocument, PlanStatement, Pla
 
 use crate::style::{self, BAD, FAINT, HINT, NOTE, STRONG};
 
+/// Said of a log that nothing vouches for.
+pub(crate) const UNVERIFIED: &str = "note: only the links of this log were checked: there is no \
+    checkpoint, or no public key (--key) to verify it with";
+
 /// Findings, one under the other.
 pub(crate) fn findings(findings: &[FindingDocument]) -> String {
     let mut text = String::new();
@@ -30,18 +34,33 @@ fn class(statement: &PlanStatement) -> &'static str {
     }
 }
 
+/// The limits a step runs under, for people.
+fn limits(step: &PlanStep) -> String {
+    let outside = step.statements.iter().filter(|s| s.class != "transactional").count();
+    let inside = format!("lock timeout {}", style::limit(step.lock_timeout_ms));
+    let alone = format!("lock timeout {}", style::limit(step.lock_timeout_outside_ms));
+    match outside {
+        0 => inside,
+        n if n == step.statements.len() || inside == alone => alone,
+        _ => format!(
+            "{inside}, outside a transaction {}",
+            style::limit(step.lock_timeout_outside_ms)
+        ),
+    }
+}
+
 fn step(step: &PlanStep, number: usize, sql: bool) -> String {
     let mode = match step.mode {
         "transactional" => "one transaction",
         _ => "statement by statement",
     };
     let mut text = format!(
-        "{STRONG}{number}. {} {}_{}{STRONG:#}  {FAINT}{mode}, {}, lock timeout {}{FAINT:#}\n",
+        "{STRONG}{number}. {} {}_{}{STRONG:#}  {FAINT}{mode}, {}, {}{FAINT:#}\n",
         step.direction,
         step.version,
         step.name,
         style::count(step.statements.len(), "statement"),
-        style::limit(step.lock_timeout_ms)
+        limits(step)
     );
     for statement in &step.statements {
         if sql {

@@ -3,6 +3,7 @@
 use annals_api::{ExitCode, StateDocument};
 use annals_operations::{Environment, Failure, Moment, parse_moment, state};
 
+use super::render;
 use super::source::SourceArguments;
 use crate::output::Output;
 use crate::style::{self, BAD, FAINT, GOOD, NOTE, STRONG};
@@ -50,7 +51,11 @@ pub(crate) fn run(
     arguments: &Arguments,
 ) -> Result<ExitCode, Failure> {
     let view = state(environment, &arguments.source.source(), &arguments.moment.moment()?)?;
-    output.show(&StateDocument::from(&view), human);
+    let document = StateDocument::from(&view);
+    output.show(&document, human);
+    if !document.verified {
+        output.say(render::UNVERIFIED);
+    }
     Ok(ExitCode::Success)
 }
 

@@ -27,7 +27,7 @@ pub(crate) async fn run(
     let document = StatusDocument::from(&view);
     output.recovered(&document.recovered);
     output.show(&document, human);
-    Ok(ExitCode::Success)
+    Ok(if document.mismatches.is_empty() { ExitCode::Success } else { ExitCode::Findings })
 }
 
 fn look(state: &str) -> Style {
