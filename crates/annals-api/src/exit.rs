@@ -61,7 +61,9 @@ impl ExitCode {
     /// The code of a command that did not begin.
     pub fn of_failure(failure: &Failure) -> Self {
         match failure {
-            Failure::Config(ConfigError::NoUrl { .. }) => Self::TargetUnavailable,
+            Failure::Config(ConfigError::NoUrl { .. } | ConfigError::BadUrl { .. }) => {
+                Self::TargetUnavailable
+            }
             Failure::Config(_)
             | Failure::Files(_)
             | Failure::Refused(_)

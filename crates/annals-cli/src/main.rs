@@ -97,7 +97,10 @@ fn environment(command: &str) -> std::io::Result<Environment> {
 }
 
 fn main() -> ProcessExit {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return output::usage(&error).into(),
+    };
     start_tracing(arguments.verbose);
     let output = Output::new(arguments.json);
     let environment = match environment(arguments.command.name()) {

@@ -73,6 +73,29 @@ impl Output {
     }
 }
 
+/// Shows why the command line cannot be understood; `--help` and `--version` are answers instead.
+pub(crate) fn usage(error: &clap::Error) -> crate::ExitCodeOnly {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::Success.into();
+    }
+    if std::env::args_os().any(|argument| argument == "--json") {
+        let text = error.to_string();
+        let what = text.split("\n\n").next().unwrap_or_default();
+        let document = FailureDocument {
+            format: "annals.error/1",
+            errors: vec![what.trim_start_matches("error: ").to_owned()],
+            causes: Vec::new(),
+            hint: Some("see what the command takes with --help".to_owned()),
+            exit_code: ExitCode::Usage.code(),
+        };
+        let _ = anstream::stderr().write_all(to_json(&document).as_bytes());
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::Usage.into()
+}
+
 fn to_json<T: Serialize>(document: &T) -> String {
     let mut text = serde_json::to_string_pretty(document).expect("documents have string keys only");
     text.push('\n');

@@ -131,7 +131,7 @@ impl LedgerMismatch {
             ),
             Self::Different { version, ordinal, what, ledger, log } => (
                 "ledger.different",
-                version.to_string(),
+                format!("version {version}"),
                 format!("change {ordinal}: {what} is {ledger} in the ledger and {log} in the log"),
                 "one of the two was edited: compare both with a copy of the log",
             ),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use annals_migrations::parse_duration_ms;
+use annals_migrations::{Position, parse_duration_ms};
 use annals_postgres::{ConnectionSpec, Platform};
 use serde::Deserialize;
 
@@ -18,6 +18,9 @@ pub enum ConfigError {
     /// No workspace here or above.
     #[error("no {CONFIG_FILE} in {} or any folder above it", .0.display())]
     NoWorkspace(PathBuf),
+    /// There is a workspace already.
+    #[error("{} is a workspace already ({CONFIG_FILE} is there)", .0.display())]
+    IsWorkspace(PathBuf),
     /// The file cannot be read.
     #[error("cannot read {}", path.display())]
     Io {
@@ -26,12 +29,14 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
-    /// Not TOML, or a key that does not exist.
-    #[error("{}: {message}", path.display())]
+    /// Not TOML, or a key that does not exist. The line is not repeated: it may hold a password.
+    #[error("{}:{position}: {message}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
-        /// What and where.
+        /// Where.
+        position: Position,
+        /// What.
         message: String,
     },
     /// A value that makes no sense.
@@ -56,6 +61,16 @@ pub enum ConfigError {
         /// What there is.
         known: String,
     },
+    /// What should be a URL is none. It is not repeated: it may hold a password.
+    #[error(
+        "target {target:?}: {place} holds no PostgreSQL URL (postgres://user@host:port/database)"
+    )]
+    BadUrl {
+        /// The target.
+        target: String,
+        /// The variable, or the key in the file.
+        place: String,
+    },
     /// The variable with the URL is not set.
     #[error("target {target:?}: the variable {variable} is not set")]
     NoUrl {
@@ -67,7 +82,7 @@ pub enum ConfigError {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 struct Document {
     workspace: String,
     default_target: Option<String>,
@@ -85,7 +100,7 @@ struct Document {
 
 /// Where the parts of a workspace lie, relative to it.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 pub struct Folders {
     /// Migrations. Default `migrations`.
     pub migrations: PathBuf,
@@ -109,7 +124,7 @@ impl Default for Folders {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 struct Policy {
     require_rollback: bool,
 }
@@ -121,7 +136,7 @@ impl Default for Policy {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 struct TimeoutTexts {
     lock: String,
     statement: String,
@@ -135,13 +150,13 @@ impl Default for TimeoutTexts {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
 struct SandboxTable {
     platform: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table")]
 struct TargetTable {
     url: Option<String>,
     url_env: Option<String>,
@@ -194,7 +209,7 @@ fn value_error(key: impl Into<String>, reason: impl Into<String>) -> ConfigError
 }
 
 /// Names in an origin: `[a-z0-9._-]`, 1 to 60 of them.
-fn check_name(key: &str, name: &str) -> Result<(), ConfigError> {
+pub(crate) fn check_name(key: &str, name: &str) -> Result<(), ConfigError> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
     if (1..=60).contains(&name.len()) && name.bytes().all(allowed) && !name.starts_with('.') {
         Ok(())
@@ -225,9 +240,10 @@ impl Config {
     }
 
     pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let document: Document = toml::from_str(text).map_err(|error| {
-            let message = error.to_string().trim_end().to_owned();
-            ConfigError::Syntax { path: path.to_owned(), message }
+        let document: Document = toml::from_str(text).map_err(|error| ConfigError::Syntax {
+            path: path.to_owned(),
+            position: Position::of(text, error.span().map_or(0, |span| span.start)),
+            message: without_value(error.message()),
         })?;
         check_name("workspace", &document.workspace)?;
         let duration = |key: &str, text: &str| {
@@ -269,6 +285,23 @@ impl Config {
     }
 }
 
+/// The reader's message without the value it quotes: that may hold a password.
+fn without_value(message: &str) -> String {
+    match message.rsplit_once(", expected ") {
+        Some((_, expected))
+            if message.starts_with("invalid type: ") || message.starts_with("invalid value: ") =>
+        {
+            format!("the value does not belong here, expected {expected}")
+        }
+        _ => message.to_owned(),
+    }
+}
+
+fn is_variable_name(name: &str) -> bool {
+    let starts = |b: u8| b.is_ascii_alphabetic() || b == b'_';
+    name.bytes().next().is_some_and(starts) && name.bytes().all(|b| starts(b) || b.is_ascii_digit())
+}
+
 fn read_target(name: &str, table: TargetTable) -> Result<TargetConfig, ConfigError> {
     let key = format!("targets.{name}");
     check_name(&key, name)?;
@@ -282,7 +315,12 @@ fn read_target(name: &str, table: TargetTable) -> Result<TargetConfig, ConfigErr
             return Err(value_error(format!("{key}.url"), reason));
         }
         (Some(url), None) => UrlSource::Text(url),
-        (None, Some(variable)) => UrlSource::Variable(variable),
+        (None, Some(variable)) if is_variable_name(&variable) => UrlSource::Variable(variable),
+        // What stands there is not repeated: a URL, perhaps with its password.
+        (None, Some(_)) => {
+            let reason = "is not the name of an environment variable (A-Z, a-z, 0-9 and _)";
+            return Err(value_error(format!("{key}.url_env"), reason));
+        }
         _ => return Err(value_error(key, "needs either url or url_env")),
     };
     let platform = platform(&format!("{key}.platform"), table.platform.as_deref())?;

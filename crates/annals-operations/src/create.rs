@@ -69,7 +69,7 @@ fn normalize(name: &str) -> Result<String, Failure> {
     }
     Err(Failure::Argument {
         subject: format!("migration name {name:?}"),
-        reason: "use 1 to 100 characters of a-z, 0-9 and _".to_owned(),
+        reason: "is not 1 to 100 characters of a-z, 0-9 and _".to_owned(),
     })
 }
 

@@ -129,7 +129,7 @@ pub enum Failure {
     #[error("{}", Listed(.0))]
     Files(Vec<Problem>),
     /// There is no plan.
-    #[error("{0}")]
+    #[error(transparent)]
     Refused(#[from] Refusal),
     /// The log.
     #[error(transparent)]
@@ -221,7 +221,8 @@ impl Failure {
             Self::Locked { .. } => {
                 "wait until it has ended; if it was killed, its lock has ended too"
             }
-            Self::Argument { .. } | Self::Interrupted => return None,
+            Self::Argument { .. } => "correct it and run the command again; nothing was changed",
+            Self::Interrupted => return None,
             Self::Write { .. } => "check permissions and free space",
         };
         Some(hint.to_owned())
@@ -231,14 +232,19 @@ impl Failure {
 fn config_hint(error: &ConfigError) -> Option<String> {
     let hint = match error {
         ConfigError::NoWorkspace(_) => "make this folder a workspace with: annals init".to_owned(),
+        ConfigError::IsWorkspace(_) => {
+            "go on there with: annals create <name>; nothing was changed".to_owned()
+        }
+        ConfigError::BadUrl { .. } => "correct the URL".to_owned(),
         ConfigError::UnknownTarget { .. } | ConfigError::NoTarget { .. } => {
             "name one with --target, or use the built-in one with --sandbox".to_owned()
         }
         ConfigError::NoUrl { variable, .. } => {
             format!("set it, like: export {variable}=postgres://user@host:5432/database")
         }
-        ConfigError::Io { .. } | ConfigError::Syntax { .. } | ConfigError::Value { .. } => {
-            return None;
+        ConfigError::Io { .. } => "check that it may be read".to_owned(),
+        ConfigError::Syntax { .. } | ConfigError::Value { .. } => {
+            "correct it; nothing was done".to_owned()
         }
     };
     Some(hint)

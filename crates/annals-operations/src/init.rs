@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use annals_keys::{SecretKey, write_pair};
 
-use crate::config::{CONFIG_FILE, Config};
+use crate::config::{CONFIG_FILE, Config, ConfigError, check_name};
 use crate::environment::Environment;
 use crate::error::{Failure, LogFailure};
 
@@ -49,23 +49,23 @@ pub fn init(
     name: Option<&str>,
     supabase: bool,
 ) -> Result<Initialized, Failure> {
-    let folder = environment.folder.join(folder);
+    // Without the `.` that stands for "here".
+    let folder: PathBuf = environment.folder.join(folder).components().collect();
     let config_path = folder.join(CONFIG_FILE);
     if config_path.exists() {
-        let subject = folder.display().to_string();
-        let reason =
-            format!("is a workspace already ({CONFIG_FILE} is there); nothing was changed");
-        return Err(Failure::Argument { subject, reason });
+        return Err(ConfigError::IsWorkspace(folder).into());
     }
     let write = |path: &Path| {
         let path = path.to_owned();
         move |source| Failure::Write { path, source }
     };
-    fs::create_dir_all(&folder).map_err(write(&folder))?;
-    let folder = fs::canonicalize(&folder).map_err(write(&folder))?;
     let name = name.map_or_else(|| folder_name(&folder), str::to_owned);
+    // Before the name goes into TOML, and before anything is made.
+    check_name("workspace", &name)?;
     let text = template(&name, supabase);
     let config = Config::parse(&text, &config_path)?;
+    fs::create_dir_all(&folder).map_err(write(&folder))?;
+    let folder = fs::canonicalize(&folder).map_err(write(&folder))?;
     let mut written = Vec::new();
     let folders = &config.folders;
     for part in [&folders.migrations, &folders.rollbacks, &folders.event_store, &folders.keys] {

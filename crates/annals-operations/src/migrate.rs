@@ -118,6 +118,7 @@ pub async fn plan(
     let identity = reached.session.facts().identity.clone();
     reached.session.close().await;
     open::check_identity(&target, &identity, recovery.target.as_ref())?;
+    open::check_log_is_whole(&target, &ledger, events.len() as u64)?;
     let precondition = Precondition {
         log_size: events.len() as u64,
         log_head: events.last().map_or(annals_events::LeafHash::ZERO, |event| event.leaf),
@@ -214,6 +215,10 @@ async fn change<P: Progress>(
     // Before anything is created for a workspace whose files are not in order.
     workspace.load()?;
     let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
+    if !target.layout.segments().exists() {
+        // A first run that would be refused begins no log and makes no keys.
+        plan(environment, goal.clone(), options).await?;
+    }
     let run = environment.ids.run();
     let application = format!("annals/{run}");
     let mut opened = open::open(environment, &workspace, &target, &application, interrupt).await?;
@@ -240,12 +245,13 @@ async fn change<P: Progress>(
     };
     let planned = match decide(goal, &workspace, &target, &known) {
         Ok(planned) => planned,
-        Err(refused) => {
-            opened.publish()?;
-            opened.close().await;
-            return Err(refused);
-        }
+        Err(refused) => return Err(give_up(opened, refused).await?),
     };
+    if !planned.plan.steps.is_empty()
+        && let Err(refused) = opened.session.install_ledger().await
+    {
+        return Err(give_up(opened, refused.into()).await?);
+    }
     let report = match planned.plan.steps.is_empty() {
         true => None,
         false => Some((
@@ -276,6 +282,13 @@ async fn change<P: Progress>(
         checkpoint,
         log_size,
     })
+}
+
+/// Leaves the target as it is, and what was settled signed.
+async fn give_up(mut opened: Opened<'_>, why: Failure) -> Result<Failure, Failure> {
+    opened.publish()?;
+    opened.close().await;
+    Ok(why)
 }
 
 /// Whether the log holds everything that happened, so that its head may be signed.

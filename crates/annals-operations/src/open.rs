@@ -16,6 +16,7 @@ use annals_schema::Snapshot;
 
 use crate::environment::Environment;
 use crate::error::{Failure, LogFailure, TargetFailure};
+use crate::logs::ReadLog;
 use crate::recorder::{Envelopes, LogRecorder};
 use crate::targets::Target;
 use crate::workspace::Workspace;
@@ -160,13 +161,15 @@ pub(crate) async fn open<'a>(
     let wait = Duration::from_millis(workspace.config().wait_for_lock_ms);
     let deadline = Instant::now() + wait;
     let mut reached = reach(environment, workspace, target, application).await?;
-    // Behind it: the keys of a sandbox lie in its folder, which is there only now.
-    let (secret, verifier) = target.keys()?;
     check_writable(&reached, target)?;
     let lock = LockKey::of(&workspace.config().workspace);
     let session = &mut reached.session;
     take_lock(environment, target, session, lock, deadline, interrupt).await?;
     let ledger = read_ledger(session, workspace).await?;
+    check_log_is_here(target, &ledger)?;
+    // Made, where there are none yet, under the lock and for nobody who is refused; those of a
+    // sandbox lie in its folder, which is there only now.
+    let (secret, verifier) = target.keys()?;
     let identity = session.facts().identity.clone();
     let envelopes = Envelopes::new(environment, Some(identity.clone()));
     let log = loop {
@@ -177,10 +180,17 @@ pub(crate) async fn open<'a>(
                     return Err(Failure::Locked { what, holder });
                 }
             }
-            opened => break opened?,
+            Err(older) => {
+                // A longer ledger may be that of another database: then this is what is wrong.
+                let log = ReadLog::open(target.layout.clone(), target.verifier()?);
+                let events = log.map(|log| log.scan.events).unwrap_or_default();
+                let known: RecoveryState = replay(&events);
+                check_identity(target, &identity, known.target.as_ref())?;
+                return Err(older);
+            }
+            Ok(log) => break log,
         }
     };
-    session.install_ledger().await?;
     let Reached { session, spec } = reached;
     let mut opened = Opened {
         session,
@@ -228,6 +238,20 @@ pub(crate) fn check_log_is_here(target: &Target, ledger: &[LedgerRow]) -> Result
     }
 }
 
+/// What is planned on an older copy of the log would be refused when it is carried out.
+pub(crate) fn check_log_is_whole(
+    target: &Target,
+    ledger: &[LedgerRow],
+    size: u64,
+) -> Result<(), Failure> {
+    let known = known_size(ledger);
+    if size >= known {
+        return Ok(());
+    }
+    let folder = target.layout.root().to_owned();
+    Err(OpenError::Older { folder, size, known }.into())
+}
+
 /// Each row names the event that announced it, so the log has at least that one.
 fn known_size(ledger: &[LedgerRow]) -> u64 {
     ledger.iter().map(|row| row.intent_seq + 1).max().unwrap_or(0)
@@ -241,7 +265,6 @@ fn open_log(
     verifier: &annals_keys::VerifierKey,
     ledger: &[LedgerRow],
 ) -> Result<FileLog, Failure> {
-    check_log_is_here(target, ledger)?;
     let repair = |fact| envelopes.draft(Event::TailRepaired(fact));
     let options = OpenOptions {
         verifier,

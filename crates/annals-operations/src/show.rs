@@ -63,7 +63,7 @@ fn choose<'a>(events: &'a [Recorded], moment: &Moment) -> (Selection, &'a [Recor
 ///
 /// # Errors
 ///
-/// When there is no log, or it is damaged.
+/// When there is no log, it is damaged, or the moment lies behind its last event.
 pub fn history(
     environment: &Environment,
     source: &LogSource,
@@ -72,6 +72,7 @@ pub fn history(
     let log = ReadLog::from_source(environment, source)?;
     let events = log.events()?;
     let (selection, prefix) = choose(events, moment);
+    check_reach(events, moment)?;
     let verified = log.is_verified();
     Ok(HistoryView { origin: origin(events), selection, verified, history: replay(prefix) })
 }
@@ -80,7 +81,7 @@ pub fn history(
 ///
 /// # Errors
 ///
-/// When there is no log, it is damaged, or the moment lies before its first event.
+/// When there is no log, it is damaged, or the moment lies behind its last event.
 pub fn state(
     environment: &Environment,
     source: &LogSource,

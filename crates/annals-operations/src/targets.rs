@@ -74,13 +74,19 @@ impl Target {
             return Ok(sandbox.spec());
         }
         let target = &workspace.config().targets[&self.name];
-        let url = match &target.url {
-            UrlSource::Text(url) => url.as_str(),
-            UrlSource::Variable(variable) => environment.variable(variable).ok_or_else(|| {
-                ConfigError::NoUrl { target: self.name.clone(), variable: variable.clone() }
-            })?,
+        let (url, place) = match &target.url {
+            UrlSource::Text(url) => (url.as_str(), format!("targets.{}.url", self.name)),
+            UrlSource::Variable(variable) => {
+                let url = environment.variable(variable).ok_or_else(|| ConfigError::NoUrl {
+                    target: self.name.clone(),
+                    variable: variable.clone(),
+                })?;
+                (url, format!("the variable {variable}"))
+            }
         };
-        Ok(ConnectionSpec::from_url(url)?)
+        let spec = ConnectionSpec::from_url(url)
+            .map_err(|_| ConfigError::BadUrl { target: self.name.clone(), place })?;
+        Ok(spec)
     }
 
     /// What sessions on it are set to.

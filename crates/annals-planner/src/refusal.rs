@@ -91,7 +91,7 @@ impl fmt::Display for Reason {
             }
             Self::NotApplied { version } => write!(f, "version {version}: it is not applied"),
             Self::TooMany { asked, applied } => {
-                write!(f, "{asked} migrations to roll back, {applied} applied")
+                write!(f, "cannot roll back the last {asked}: only {applied} applied")
             }
             Self::NoRollback { id } => write!(f, "{id}: there is no file to roll it back with"),
             Self::Ledger(finding) => write!(f, "{}: {}", finding.subject, finding.evidence),
