@@ -4,5 +4,7 @@
 
 mod bad_input;
 mod bad_target;
+mod crash;
 mod sandbox;
+mod tamper;
 mod tour;

@@ -2,7 +2,7 @@
 
 use annals_events::{Direction, Effect, ReconciledAs, StepMode};
 use annals_migrations::{Plan, PlannedStatement, PlannedStep, StatementClass};
-use annals_operations::{ChangeOutcome, PlanPreview, Recovered, RunEnd};
+use annals_operations::{ChangeOutcome, PlanPreview, Recovered, RunEnd, Unrecorded};
 use serde::Serialize;
 
 use crate::exit::ExitCode;
@@ -257,7 +257,7 @@ fn outcome_word(end: &RunEnd) -> &'static str {
     match end {
         RunEnd::Succeeded => "succeeded",
         RunEnd::Failed { .. } => "failed",
-        RunEnd::Interrupted { .. } => "interrupted",
+        RunEnd::Interrupted { .. } | RunEnd::Disconnected { .. } => "interrupted",
         RunEnd::InDoubt { .. } => "in_doubt",
         RunEnd::NotRecorded { .. } => "not_recorded",
     }
@@ -290,7 +290,7 @@ fn failure(end: &RunEnd, plan: &Plan) -> Option<StepFailure> {
             let (line, statement, code) = (error.line, error.statement, error.code.clone());
             Some(StepFailure { line, statement, code, ..failure })
         }
-        RunEnd::Interrupted { step, reason } => {
+        RunEnd::Interrupted { step, reason } | RunEnd::Disconnected { step, reason } => {
             at(*step, reason, Effect::None, &format!("continue with: {again}"))
         }
         RunEnd::InDoubt { step, reason } => at(
@@ -299,15 +299,25 @@ fn failure(end: &RunEnd, plan: &Plan) -> Option<StepFailure> {
             Effect::None,
             "when the target can be reached, the next command settles it: annals status",
         ),
-        RunEnd::NotRecorded { unrecorded, error } => at(
-            unrecorded.unwrap_or(0),
-            &match unrecorded {
-                Some(_) => format!("applied, not yet recorded: {error}"),
-                None => format!("not begun: {error}"),
+        RunEnd::NotRecorded { step, unrecorded, error } => at(
+            *step,
+            &format!("{}: {error}", unrecorded_words(*unrecorded, plan.direction)),
+            match unrecorded {
+                Unrecorded::HalfDone => Effect::Partial,
+                _ => Effect::None,
             },
-            Effect::None,
             "make room for the event log; the next command completes the record from evidence",
         ),
+    }
+}
+
+fn unrecorded_words(unrecorded: Unrecorded, direction: Direction) -> &'static str {
+    match (unrecorded, direction) {
+        (Unrecorded::NotBegun, _) => "not begun",
+        (Unrecorded::TookEffect, Direction::Up) => "applied, not yet recorded",
+        (Unrecorded::TookEffect, Direction::Down) => "rolled back, not yet recorded",
+        (Unrecorded::Stopped, _) => "stopped, not yet recorded",
+        (Unrecorded::HalfDone, _) => "half done, not yet recorded",
     }
 }
 
@@ -319,6 +329,13 @@ fn failed_hint(code: Option<&str>, effect: Effect, again: &str) -> String {
         (Some(LOCK_NOT_AVAILABLE), Effect::None) => format!(
             "somebody holds a lock on the table; nothing was changed: try again with {again}"
         ),
+        // Not the server's verdict on the file.
+        (None, Effect::None) => {
+            format!("nothing of this step was kept: when the cause is gone, {again}")
+        }
+        (None, Effect::Partial) => {
+            format!("the statements before it stand: when the cause is gone, {again} continues")
+        }
         (_, Effect::None) => {
             format!("nothing of this step was kept: correct the file, then {again}")
         }

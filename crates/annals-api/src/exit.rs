@@ -1,6 +1,6 @@
 //! Exit codes: what a script may act on.
 
-use annals_event_store::{OpenError, ReadError};
+use annals_event_store::{BlobError, OpenError, ReadError};
 use annals_operations::{ConfigError, Failure, LogFailure, RunEnd, TargetFailure};
 use annals_postgres::sandbox::SandboxError;
 
@@ -36,7 +36,7 @@ exit_codes! {
     HalfDone = 5,
     /// The outcome of a commit is unknown and the target cannot be asked; the next command settles it.
     InDoubt = 6,
-    /// The target cannot be reached, refuses the login, or takes no writes.
+    /// The target cannot be reached, refuses the login, takes no writes, or was lost during a run.
     TargetUnavailable = 7,
     /// Another run holds the target or the log.
     Locked = 8,
@@ -78,6 +78,12 @@ impl ExitCode {
 
     fn of_log_failure(error: &LogFailure) -> Self {
         match error {
+            LogFailure::Blob(BlobError::Damaged { .. }) => Self::LogRefused,
+            LogFailure::Blob(BlobError::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Self::LogRefused
+            }
             LogFailure::Append(_)
             | LogFailure::Publish(_)
             | LogFailure::Blob(_)
@@ -119,6 +125,7 @@ impl ExitCode {
             RunEnd::Failed { effect: annals_events::Effect::Partial, .. } => Self::HalfDone,
             RunEnd::Failed { .. } => Self::StepFailed,
             RunEnd::Interrupted { .. } => Self::Interrupted,
+            RunEnd::Disconnected { .. } => Self::TargetUnavailable,
             RunEnd::InDoubt { .. } => Self::InDoubt,
             RunEnd::NotRecorded { .. } => Self::LogUnwritable,
         }

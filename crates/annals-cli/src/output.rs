@@ -48,7 +48,9 @@ impl Output {
     pub(crate) fn recovered_run(&self, by: &str, began: &str, step: Option<(&str, &str)>) {
         let fate = match step {
             Some((step, "took_effect")) => format!("{step} had taken effect"),
-            Some((step, "partial")) => format!("{step} is half done; migrate continues it"),
+            Some((step, "partial")) => {
+                format!("{step} is half done; the same command continues it")
+            }
             Some((step, _)) => format!("{step} had left nothing"),
             None => "it was between two steps".to_owned(),
         };

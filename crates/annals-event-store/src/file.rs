@@ -80,6 +80,12 @@ pub enum OpenError {
         /// Events the ledger knows of.
         known: u64,
     },
+    /// Its checkpoint is gone.
+    #[error("the event log in {} has no checkpoint: nothing vouches for it", folder.display())]
+    NeverSigned {
+        /// The log.
+        folder: PathBuf,
+    },
     /// The checkpoint is not acceptable.
     #[error("the checkpoint of the event log in {}: {source}", folder.display())]
     Checkpoint {
@@ -164,7 +170,9 @@ fn take_lock(layout: &Layout, holder: &str) -> Result<File, OpenError> {
 }
 
 impl FileLog {
-    /// Starts a log with its first event. The folder must not hold one yet.
+    /// Starts a log with its first event, signed. The folder must not hold one yet.
+    ///
+    /// The checkpoint is there before the first segment is, so a log without one has lost it.
     ///
     /// # Errors
     ///
@@ -173,6 +181,7 @@ impl FileLog {
         layout: Layout,
         origin: &Origin,
         first: &Draft,
+        key: &SecretKey,
         options: &OpenOptions<'_>,
     ) -> Result<Self, OpenError> {
         let folder = layout.root().to_owned();
@@ -186,18 +195,21 @@ impl FileLog {
         let (mut chain, mut lines) = (Chain::default(), Vec::new());
         let recorded = seal(&mut chain, origin, first, options.now, &mut lines)
             .map_err(|source| OpenError::Repair { folder: folder.clone(), source })?;
+        let checkpoint =
+            Checkpoint { origin: origin.clone(), size: chain.size(), root: chain.root() };
         // A crash before the rename leaves a folder that counts as no log at all.
         let staging = folder.join(".segments.new");
         let _ = fs::remove_dir_all(&staging);
         fs::create_dir(&staging)
             .and_then(|()| {
+                disk::replace(&layout.checkpoint(), checkpoint.sign(key).as_bytes())?;
                 disk::replace(&staging.join(format!("{:020}.jsonl", 0)), &lines)?;
                 fs::rename(&staging, layout.segments())?;
                 File::open(&folder)?.sync_all()
             })
             .map_err(io)?;
         let files = LogFiles { segments: vec![(Seq(0), lines)], checkpoint: None };
-        Self::over(layout, lock, &files, vec![recorded], chain, 0)
+        Self::over(layout, lock, &files, vec![recorded], chain, checkpoint.size)
     }
 
     /// Opens a log for writing: locks it, verifies all of it, moves an unacknowledged tail aside.
@@ -212,21 +224,16 @@ impl FileLog {
         }
         let lock = take_lock(&layout, options.holder)?;
         let mut files = read_files(&layout)?;
-        let signed = match &files.checkpoint {
-            None => None,
-            Some(note) => Some(
-                Checkpoint::open(note, options.verifier)
-                    .map_err(|source| OpenError::Checkpoint { folder: folder.clone(), source })?,
-            ),
+        let Some(note) = &files.checkpoint else {
+            return Err(OpenError::NeverSigned { folder });
         };
-        let sizes: Vec<u64> = signed.iter().map(|checkpoint| checkpoint.size).collect();
-        let mut scan = files.scan(&sizes);
+        let checkpoint = Checkpoint::open(note, options.verifier)
+            .map_err(|source| OpenError::Checkpoint { folder: folder.clone(), source })?;
+        let mut scan = files.scan(&[checkpoint.size]);
         if let Some(damage) = scan.damage.take() {
             return Err(OpenError::Damaged { folder, damage });
         }
-        if let Some(checkpoint) = &signed {
-            check_signed(&folder, checkpoint, &scan)?;
-        }
+        check_signed(&folder, &checkpoint, &scan)?;
         check_understood(&folder, &scan)?;
         // Before anything is written: what is appended to an older copy would fork the history.
         let (size, known) = (scan.chain.size(), options.known_size);
@@ -238,7 +245,7 @@ impl FileLog {
             let torn = scan.torn;
             repair_tail(&layout, options, &mut files, &torn, &mut chain, &mut events)?;
         }
-        Self::over(layout, lock, &files, events, chain, sizes.first().copied().unwrap_or(0))
+        Self::over(layout, lock, &files, events, chain, checkpoint.size)
     }
 
     /// Rewrites the open segment to a new inode and keeps it open for appending.

@@ -71,7 +71,7 @@ impl Home {
             target: "production".into(),
             workspace: "demo".into(),
         };
-        FileLog::create(self.layout(), &origin, &draft(created), &options).unwrap()
+        FileLog::create(self.layout(), &origin, &draft(created), &self.key, &options).unwrap()
     }
 
     fn open(&self) -> Result<FileLog, OpenError> {

@@ -26,6 +26,33 @@ pub(crate) async fn run<R, P>(
     }
 }
 
+/// Says, before the intent of a build is recorded, what stands in its way: an index of that name.
+/// Afterwards nobody could tell ours from somebody else's.
+pub(crate) async fn name_taken<R, P>(
+    stage: &mut Stage<'_, R, P>,
+    statement: &PlannedStatement,
+) -> Result<Option<String>, Fault> {
+    let StatementClass::ConcurrentIndexBuild { index, table } = &statement.class else {
+        return Ok(None);
+    };
+    let state = match index_on_table(stage.session, index, table).await? {
+        IndexState::Missing => return Ok(None),
+        IndexState::Valid if is_content_with_another(&statement.sql) => return Ok(None),
+        IndexState::Valid => "valid",
+        IndexState::Invalid => "INVALID",
+    };
+    Ok(Some(format!(
+        "index {index} is there already, {state}, and annals did not begin it; drop it, or give \
+         the new one another name"
+    )))
+}
+
+/// Whether the statement asks for nothing more where there is an index of that name.
+fn is_content_with_another(sql: &str) -> bool {
+    let words: Vec<String> = sql.split_whitespace().map(str::to_ascii_uppercase).collect();
+    words.windows(3).any(|three| three == ["IF", "NOT", "EXISTS"])
+}
+
 fn broken(message: String) -> Stopped {
     Stopped::Fault(Fault::Protocol(message))
 }
@@ -45,13 +72,7 @@ async fn build<R, P>(
             tracing::info!(index, "dropping the index an interrupted build left INVALID");
             drop_index_concurrently(stage.session, index, table).await.map_err(Stopped::Fault)?;
         }
-        IndexState::Invalid => {
-            return Err(broken(format!(
-                "index {index} is there already, INVALID, and annals did not begin it; drop it or \
-                 finish it, then run again"
-            )));
-        }
-        IndexState::Missing | IndexState::Valid => {}
+        IndexState::Missing | IndexState::Valid | IndexState::Invalid => {}
     }
     send(stage, statement, limits).await?;
     match look(index_on_table(stage.session, index, table).await)? {

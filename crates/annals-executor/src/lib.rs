@@ -15,4 +15,4 @@ mod transaction;
 pub use context::{Intent, NoProgress, Progress, Recorder, RecorderError, RunContext};
 pub use interrupt::{Interrupt, InterruptHandle};
 pub use reconcile::{ReconcileError, reconcile};
-pub use run::{RunEnd, RunReport, execute};
+pub use run::{RunEnd, RunReport, Unrecorded, execute};

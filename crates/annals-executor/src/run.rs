@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use annals_events::{
-    Direction, Effect, Event, RecordedError, RunFinished, RunOutcome, RunStarted, StepFailed,
-    StepKey, StepMode, StepStarted, StepSucceeded,
+    Direction, Effect, Event, ReconciledAs, RecordedError, RunFinished, RunOutcome, RunStarted,
+    StepFailed, StepKey, StepMode, StepStarted, StepSucceeded,
 };
 use annals_migrations::{Plan, PlannedStep};
 use annals_postgres::{Fault, NewLedgerRow, Session};
@@ -33,8 +33,15 @@ pub enum RunEnd {
         /// What the server suggests.
         hint: Option<String>,
     },
-    /// Stopped on request, or because the session was lost between steps.
+    /// Stopped on request.
     Interrupted {
+        /// The step it was in or before.
+        step: usize,
+        /// Why.
+        reason: String,
+    },
+    /// The session or its lock was lost; what took effect is known and recorded.
+    Disconnected {
         /// The step it was in or before.
         step: usize,
         /// Why.
@@ -49,11 +56,26 @@ pub enum RunEnd {
     },
     /// An event could not be recorded. Nothing was begun after that.
     NotRecorded {
-        /// Steps that took effect but whose outcome is not in the log yet.
-        unrecorded: Option<usize>,
+        /// The step it is about, from 0.
+        step: usize,
+        /// What is true of that step and not in the log.
+        unrecorded: Unrecorded,
         /// Why.
         error: RecorderError,
     },
+}
+
+/// What is true of a step and could not be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unrecorded {
+    /// It was about to begin, and did not.
+    NotBegun,
+    /// It took effect.
+    TookEffect,
+    /// It failed or was stopped.
+    Stopped,
+    /// Outside a transaction: some of its statements took effect.
+    HalfDone,
 }
 
 /// What a run came to.
@@ -76,7 +98,7 @@ pub(crate) enum StepEnd {
     /// It was stopped on request and left nothing (or, outside a transaction, its beginning).
     Interrupted { effect: Effect, reason: String },
     /// Settled after the connection was lost around the commit.
-    Settled { event: Event, took_effect: bool },
+    Settled { event: Event, found: ReconciledAs },
     /// Nobody can say yet.
     InDoubt { reason: String },
     /// An event could not be recorded.
@@ -128,17 +150,16 @@ pub async fn execute<R: Recorder, P: Progress>(
     let mut stage = Stage { session, context, recorder, progress, interrupt, unusable: None };
     let mut alive = true;
     for (at, step) in plan.steps.iter().enumerate() {
-        if let Some(reason) = may_not_go_on(&mut stage, &mut alive).await {
-            let end = RunEnd::Interrupted { step: at, reason };
+        if let Some(end) = may_not_go_on(&mut stage, at, &mut alive).await {
             return finish(&mut stage, waiting, end, at, alive).await;
         }
         let started = Instant::now();
         waiting.push(step_started(context, step, at).into());
+        let about = about(&waiting);
         let intent = match stage.recorder.record(std::mem::take(&mut waiting)).await {
             Ok(intents) => *intents.last().expect("invariant: one place for each event"),
             Err(error) => {
-                let unrecorded = at.checked_sub(1);
-                let end = RunEnd::NotRecorded { unrecorded, error };
+                let end = not_recorded(about, error);
                 return RunReport { end, done: at, session_alive: alive };
             }
         };
@@ -149,7 +170,8 @@ pub async fn execute<R: Recorder, P: Progress>(
             StepMode::StatementByStatement => statements::run(&mut stage, step, at, intent).await,
         };
         let duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        match take_in(&mut stage, step, at, end, duration_us, &mut waiting) {
+        let last = at + 1 == plan.steps.len();
+        match take_in(&mut stage, step, (at, last), end, duration_us, &mut waiting) {
             None => failpoint::hit("after_commit"),
             Some((end, done, ends_session)) => {
                 return finish(&mut stage, waiting, end, at + done, alive && !ends_session).await;
@@ -160,21 +182,47 @@ pub async fn execute<R: Recorder, P: Progress>(
 }
 
 /// Before each step: a stop was asked for, or the lock is no longer ours.
-async fn may_not_go_on<R, P>(stage: &mut Stage<'_, R, P>, alive: &mut bool) -> Option<String> {
+async fn may_not_go_on<R, P>(
+    stage: &mut Stage<'_, R, P>,
+    step: usize,
+    alive: &mut bool,
+) -> Option<RunEnd> {
     if stage.interrupt.requested() {
-        return Some("stopped on request".to_owned());
+        return Some(RunEnd::Interrupted { step, reason: "stopped on request".to_owned() });
     }
-    if let Some(reason) = stage.unusable.take() {
-        return Some(reason);
-    }
-    match stage.session.holds_lock(stage.context.lock).await {
-        Ok(true) => None,
-        Ok(false) => Some("the lock on the target was lost".to_owned()),
-        Err(fault) => {
-            *alive = !fault.ends_session();
-            Some(fault.to_string())
+    let reason = match stage.unusable.take() {
+        Some(reason) => reason,
+        None => match stage.session.holds_lock(stage.context.lock).await {
+            Ok(true) => return None,
+            Ok(false) => "the lock on the target was lost".to_owned(),
+            Err(fault) => {
+                *alive = !fault.ends_session();
+                fault.to_string()
+            }
+        },
+    };
+    Some(RunEnd::Disconnected { step, reason })
+}
+
+/// The step the first of `events` says something about, and what it says: an outcome stands before
+/// the intent of the next step.
+fn about(events: &[Event]) -> (u64, Unrecorded) {
+    let said = events.iter().find_map(|event| match event {
+        Event::StepSucceeded(done) => Some((done.step, Unrecorded::TookEffect)),
+        Event::StepReconciled(settled) if settled.found == ReconciledAs::TookEffect => {
+            Some((settled.step, Unrecorded::TookEffect))
         }
-    }
+        Event::StepReconciled(settled) => Some((settled.step, Unrecorded::Stopped)),
+        Event::StepFailed(failed) => Some((failed.step, Unrecorded::Stopped)),
+        Event::StepStarted(started) => Some((started.step, Unrecorded::NotBegun)),
+        _ => None,
+    });
+    said.unwrap_or((0, Unrecorded::NotBegun))
+}
+
+fn not_recorded((step, unrecorded): (u64, Unrecorded), error: RecorderError) -> RunEnd {
+    let step = usize::try_from(step).expect("a plan's steps are counted in memory");
+    RunEnd::NotRecorded { step, unrecorded, error }
 }
 
 /// Turns a step's end into events; says how the run ends if it does, how many more steps are done,
@@ -182,7 +230,7 @@ async fn may_not_go_on<R, P>(stage: &mut Stage<'_, R, P>, alive: &mut bool) -> O
 fn take_in<R, P: Progress>(
     stage: &mut Stage<'_, R, P>,
     step: &PlannedStep,
-    at: usize,
+    (at, last): (usize, bool),
     end: StepEnd,
     duration_us: u64,
     waiting: &mut Vec<Event>,
@@ -208,14 +256,35 @@ fn take_in<R, P: Progress>(
             waiting.push(failed(&error, effect));
             Some((RunEnd::Interrupted { step: at, reason }, 0, false))
         }
-        StepEnd::Settled { event, took_effect } => {
+        StepEnd::Settled { event, found } => {
             waiting.push(event);
-            let reason = "the connection was lost around a commit".to_owned();
-            Some((RunEnd::Interrupted { step: at, reason }, usize::from(took_effect), true))
+            let end = match found {
+                ReconciledAs::TookEffect => {
+                    stage.progress.step_succeeded(step, duration_us);
+                    let reason = format!("the connection was lost behind {}", step.id());
+                    match last {
+                        true => RunEnd::Succeeded,
+                        false => RunEnd::Disconnected { step: at + 1, reason },
+                    }
+                }
+                ReconciledAs::NoEffect | ReconciledAs::Partial => {
+                    let message = "the connection was lost around its commit, which did not \
+                                   take effect"
+                        .to_owned();
+                    let error = RecordedError { code: None, line: None, message, statement: None };
+                    stage.progress.step_failed(step, &error);
+                    let effect = match found {
+                        ReconciledAs::Partial => Effect::Partial,
+                        _ => Effect::None,
+                    };
+                    RunEnd::Failed { step: at, error, effect, hint: None }
+                }
+            };
+            Some((end, usize::from(found == ReconciledAs::TookEffect), true))
         }
         StepEnd::InDoubt { reason } => Some((RunEnd::InDoubt { step: at, reason }, 0, true)),
         StepEnd::NotRecorded(error) => {
-            Some((RunEnd::NotRecorded { unrecorded: None, error }, 0, false))
+            Some((not_recorded((place, Unrecorded::HalfDone), error), 0, false))
         }
     }
 }
@@ -230,13 +299,16 @@ async fn finish<R: Recorder, P>(
     let (outcome, reason) = match &end {
         RunEnd::Succeeded => (RunOutcome::Succeeded, None),
         RunEnd::Failed { error, .. } => (RunOutcome::Failed, Some(error.message.clone())),
-        RunEnd::Interrupted { reason, .. } => (RunOutcome::Interrupted, Some(reason.clone())),
+        RunEnd::Interrupted { reason, .. } | RunEnd::Disconnected { reason, .. } => {
+            (RunOutcome::Interrupted, Some(reason.clone()))
+        }
         // The run stays open: whoever comes next settles it from evidence.
         RunEnd::InDoubt { .. } | RunEnd::NotRecorded { .. } => {
             return RunReport { end, done, session_alive: alive };
         }
     };
     let run = stage.context.run;
+    let about = about(&waiting);
     waiting.push(RunFinished { outcome, reason, run, steps_done: done as u64 }.into());
     match stage.recorder.record(waiting).await {
         Ok(_) => {
@@ -244,8 +316,7 @@ async fn finish<R: Recorder, P>(
             RunReport { end, done, session_alive: alive }
         }
         Err(error) => {
-            let unrecorded = done.checked_sub(1);
-            let end = RunEnd::NotRecorded { unrecorded, error };
+            let end = not_recorded(about, error);
             RunReport { end, done, session_alive: alive }
         }
     }

@@ -15,7 +15,7 @@ use crate::concurrent;
 use crate::context::{Intent, Recorder};
 use crate::failpoint;
 use crate::run::{Stage, StepEnd, UNIQUE_VIOLATION, already_taken, ledger_row};
-use crate::transaction::{Stopped, run_cancellable};
+use crate::transaction::{Stopped, run_cancellable, settle};
 
 pub(crate) async fn run<R: Recorder, P: crate::Progress>(
     stage: &mut Stage<'_, R, P>,
@@ -70,7 +70,27 @@ fn refused(message: String, effect: Effect) -> StepEnd {
     StepEnd::Failed { error, effect, hint: None }
 }
 
-async fn run_statement<R: Recorder, P>(
+/// Refuses to build an index under a taken name. Nothing of the statement is recorded then, so what
+/// stands there is never taken for ours.
+async fn check_name<R, P>(
+    stage: &mut Stage<'_, R, P>,
+    step: &PlannedStep,
+    n: usize,
+) -> Result<(), StepEnd> {
+    let statement = &step.statements[n];
+    let effect = if n == 0 { Effect::None } else { Effect::Partial };
+    match concurrent::name_taken(stage, statement).await {
+        Ok(None) => Ok(()),
+        Ok(Some(message)) => {
+            let (line, statement) = (Some(statement.line.into()), Some(n as u64 + 1));
+            let error = RecordedError { code: None, line, message, statement };
+            Err(StepEnd::Failed { error, effect, hint: None })
+        }
+        Err(fault) => Err(Stopped::Fault(fault).into_end(step, n, effect)),
+    }
+}
+
+async fn run_statement<R: Recorder, P: crate::Progress>(
     stage: &mut Stage<'_, R, P>,
     step: &PlannedStep,
     at: usize,
@@ -80,6 +100,9 @@ async fn run_statement<R: Recorder, P>(
     let statement = &step.statements[n];
     let (run, place, number) = (stage.context.run, at as u64, n as u64 + 1);
     let begun = stage.context.begun.get(&step.version).is_some_and(|begun| begun.contains(&number));
+    if !begun {
+        check_name(stage, step, n).await?;
+    }
     let sql = sql_digest(statement);
     let started: Event = StatementStarted { run, sql, statement: number, step: place }.into();
     stage.recorder.record(vec![started]).await.map_err(StepEnd::NotRecorded)?;
@@ -166,7 +189,7 @@ async fn restore<R, P>(stage: &mut Stage<'_, R, P>) -> Result<(), Fault> {
 }
 
 /// The ledger row of the whole step, in a transaction of its own.
-async fn write_ledger_row<R, P>(
+async fn write_ledger_row<R, P: crate::Progress>(
     stage: &mut Stage<'_, R, P>,
     step: &PlannedStep,
     at: usize,
@@ -175,21 +198,35 @@ async fn write_ledger_row<R, P>(
     let row = ledger_row(stage.context, step, at, intent);
     let written = async {
         stage.session.begin(limits(step)).await?;
-        let transaction = stage.session.insert_ledger_row(&row).await?;
-        failpoint::hit("before_commit");
-        stage.session.commit().await.map(|()| transaction)
+        stage.session.insert_ledger_row(&row).await
     };
-    match written.await {
-        Ok(transaction) => StepEnd::Done { transaction },
-        Err(fault) => {
-            let _ = stage.session.roll_back().await;
-            if fault.code() == Some(UNIQUE_VIOLATION) {
-                let error = already_taken(step);
-                return StepEnd::Failed { error, effect: Effect::None, hint: None };
-            }
-            // Every statement is noted in the target; the next run writes the row.
-            let (error, hint) = crate::run::describe(&fault, step, None);
-            StepEnd::Failed { error, effect: Effect::Partial, hint }
+    let transaction = match written.await {
+        Ok(transaction) => transaction,
+        Err(fault) => return row_not_written(stage, step, &fault).await,
+    };
+    failpoint::hit("before_commit");
+    match stage.session.commit().await {
+        Ok(()) => StepEnd::Done { transaction },
+        // The row decides whether the step is done: the target is asked for it.
+        Err(fault) if fault.ends_session() => {
+            stage.progress.in_doubt(step);
+            settle(stage, step, at, &transaction).await
         }
+        Err(fault) => row_not_written(stage, step, &fault).await,
     }
+}
+
+async fn row_not_written<R, P>(
+    stage: &mut Stage<'_, R, P>,
+    step: &PlannedStep,
+    fault: &Fault,
+) -> StepEnd {
+    let _ = stage.session.roll_back().await;
+    if fault.code() == Some(UNIQUE_VIOLATION) {
+        let error = already_taken(step);
+        return StepEnd::Failed { error, effect: Effect::None, hint: None };
+    }
+    // Every statement is noted in the target; the next run writes the row.
+    let (error, hint) = crate::run::describe(fault, step, None);
+    StepEnd::Failed { error, effect: Effect::Partial, hint }
 }

@@ -4,7 +4,7 @@
 //! refused; it commits with the SQL or not at all. A crash before `COMMIT` reaches the server leaves
 //! nothing; a crash after leaves the row, and the next command finds it.
 
-use annals_events::{Effect, StepReconciled};
+use annals_events::{Effect, ReconciledAs, StepMode, StepReconciled};
 use annals_migrations::PlannedStep;
 use annals_postgres::{Fault, Session, TransactionLimits};
 
@@ -37,7 +37,7 @@ pub(crate) async fn run<R: Recorder, P: crate::Progress>(
         Ok(()) => {}
         Err(fault) if fault.ends_session() => {
             stage.progress.in_doubt(step);
-            return settle(stage, at, &work.transaction).await;
+            return settle(stage, step, at, &work.transaction).await;
         }
         // The server answered: a deferred constraint, say. It has rolled back.
         Err(fault) => return StepEnd::failed(&fault, step, None),
@@ -90,14 +90,28 @@ async fn inside<R: Recorder, P: crate::Progress>(
     Ok(Work { transaction, session_changed })
 }
 
-async fn settle<R, P>(stage: &mut Stage<'_, R, P>, at: usize, transaction: &str) -> StepEnd {
+/// Settles the commit of a step after the connection was lost around it.
+pub(crate) async fn settle<R, P>(
+    stage: &mut Stage<'_, R, P>,
+    step: &PlannedStep,
+    at: usize,
+    transaction: &str,
+) -> StepEnd {
     let key = key(stage.context, at);
     let identity = stage.session.facts().identity.clone();
     match settle_commit(stage.context, &identity, key, transaction).await {
-        Ok((found, evidence)) => {
+        Ok((found, mut evidence)) => {
+            let outside = step.mode == StepMode::StatementByStatement;
+            if outside {
+                // Only its ledger row is committed last; its statements took effect before.
+                evidence.statements_done = step.statements.len() as u64;
+            }
+            let found = match found {
+                ReconciledAs::NoEffect if outside => ReconciledAs::Partial,
+                found => found,
+            };
             let event = StepReconciled { evidence, found, run: key.run, step: key.step };
-            let took_effect = found == annals_events::ReconciledAs::TookEffect;
-            StepEnd::Settled { event: event.into(), took_effect }
+            StepEnd::Settled { event: event.into(), found }
         }
         Err(error) => StepEnd::InDoubt { reason: error.to_string() },
     }

@@ -46,14 +46,24 @@ fn io(path: &Path) -> impl FnOnce(std::io::Error) -> KeyFileError + '_ {
 ///
 /// When a file exists already or cannot be written.
 pub fn write_pair(key: &SecretKey, secret: &Path, public: &Path) -> Result<(), KeyFileError> {
-    let write = |path: &Path, mode: u32, text: &str| -> Result<(), KeyFileError> {
-        let mut options = fs::OpenOptions::new();
-        let options = options.write(true).create_new(true).mode(mode);
-        let mut file = options.open(path).map_err(io(path))?;
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io(path))
-    };
-    write(secret, 0o600, &key.expose())?;
-    write(public, 0o644, &format!("{}\n", key.verifier()))
+    write_new(secret, 0o600, &key.expose())?;
+    write_public(key, public)
+}
+
+/// Writes the public half of `key` alone. Never overwrites.
+///
+/// # Errors
+///
+/// When the file exists already or cannot be written.
+pub fn write_public(key: &SecretKey, public: &Path) -> Result<(), KeyFileError> {
+    write_new(public, 0o644, &format!("{}\n", key.verifier()))
+}
+
+fn write_new(path: &Path, mode: u32, text: &str) -> Result<(), KeyFileError> {
+    let mut options = fs::OpenOptions::new();
+    let options = options.write(true).create_new(true).mode(mode);
+    let mut file = options.open(path).map_err(io(path))?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io(path))
 }
 
 /// Loads a secret key, refusing one that others may read.

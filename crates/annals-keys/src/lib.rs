@@ -9,5 +9,5 @@ mod files;
 mod note;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
-pub use files::{KeyFileError, load_secret, load_verifier, write_pair};
+pub use files::{KeyFileError, load_secret, load_verifier, write_pair, write_public};
 pub use note::{NoteError, ParseKeyError, SecretKey, SignedNote, VerifierKey};

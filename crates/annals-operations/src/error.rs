@@ -256,13 +256,23 @@ fn log_hint(error: &LogFailure) -> Option<String> {
         LogFailure::Open(OpenError::Older { .. }) => {
             "fetch the newest copy of the log; nothing was written"
         }
-        LogFailure::Open(OpenError::Io { .. }) | LogFailure::Publish(_) => {
+        LogFailure::Open(OpenError::Io { .. }) => {
             "check permissions and free space; nothing was changed in the target"
+        }
+        LogFailure::Publish(_) => {
+            "check permissions and free space; every event is recorded, and the next command signs \
+             them"
+        }
+        LogFailure::Blob(BlobError::Io { source, .. })
+            if source.kind() != std::io::ErrorKind::NotFound =>
+        {
+            "check permissions and free space, then run the command again"
         }
         LogFailure::Append(_) => "check permissions and free space, then run the command again",
         LogFailure::Open(
             OpenError::Damaged { .. }
             | OpenError::CutTail { .. }
+            | OpenError::NeverSigned { .. }
             | OpenError::Checkpoint { .. }
             | OpenError::OtherHistory { .. },
         )

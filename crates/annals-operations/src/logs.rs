@@ -72,8 +72,7 @@ impl ReadLog {
         }
         if let Some(key) = &self.verifier {
             let verdict = verify_log(&self.scan, self.checkpoint.as_deref(), key).verdict;
-            // A log whose first run was cut short has no checkpoint yet.
-            if !matches!(verdict, LogVerdict::Intact | LogVerdict::NeverSigned) {
+            if verdict != LogVerdict::Intact {
                 return Err(LogFailure::Unverified { folder, reason: verdict.to_string() });
             }
         }

@@ -9,7 +9,7 @@ use annals_events::{
 };
 use annals_executor::{Interrupt, reconcile};
 use annals_integrity::{LedgerMismatch, compare_ledger};
-use annals_keys::{Checkpoint, SecretKey};
+use annals_keys::{Checkpoint, SecretKey, VerifierKey};
 use annals_postgres::{ConnectionSpec, Fault, LockHolder, LockKey, Session, read_schema};
 use annals_projections::{History, LedgerRow, RecoveryState, replay};
 use annals_schema::Snapshot;
@@ -173,7 +173,8 @@ pub(crate) async fn open<'a>(
     let identity = session.facts().identity.clone();
     let envelopes = Envelopes::new(environment, Some(identity.clone()));
     let log = loop {
-        let opened = open_log(workspace, target, session, &envelopes, &verifier, &ledger);
+        let opened =
+            open_log(workspace, target, session, &envelopes, (&secret, &verifier), &ledger);
         match opened {
             Err(Failure::Locked { what, holder }) => {
                 if !pause(environment, interrupt, deadline).await? {
@@ -262,7 +263,7 @@ fn open_log(
     target: &Target,
     session: &Session,
     envelopes: &Envelopes<'_>,
-    verifier: &annals_keys::VerifierKey,
+    (secret, verifier): (&SecretKey, &VerifierKey),
     ledger: &[LedgerRow],
 ) -> Result<FileLog, Failure> {
     let repair = |fact| envelopes.draft(Event::TailRepaired(fact));
@@ -283,7 +284,7 @@ fn open_log(
         workspace: workspace.config().workspace.clone(),
     };
     let first = envelopes.draft(created.into());
-    let created = FileLog::create(target.layout.clone(), &target.origin, &first, &options);
+    let created = FileLog::create(target.layout.clone(), &target.origin, &first, secret, &options);
     tracing::info!(log = %target.origin, version = session.facts().version_num, "began a log");
     match created {
         // Somebody was faster: theirs is opened instead.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use annals_event_store::Layout;
 use annals_events::Origin;
-use annals_keys::{SecretKey, VerifierKey, load_secret, load_verifier, write_pair};
+use annals_keys::{SecretKey, VerifierKey, load_secret, load_verifier, write_pair, write_public};
 use annals_postgres::{ConnectionSpec, Platform, SessionSettings};
 
 use crate::config::{ConfigError, UrlSource};
@@ -114,6 +114,10 @@ impl Target {
         match (secret.exists(), public.exists()) {
             (true, true) => {}
             (false, true) => return Err(LogFailure::NoSecretKey(secret)),
+            // Their making was cut short between the two files: one follows from the other.
+            (true, false) if !self.layout.segments().exists() => {
+                write_public(&load_secret(&secret)?, &public)?;
+            }
             (true, false) => return Err(LogFailure::NoPublicKey(public)),
             (false, false) if self.layout.segments().exists() => {
                 return Err(LogFailure::NoPublicKey(public));

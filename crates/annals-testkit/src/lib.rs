@@ -4,11 +4,13 @@
 //! gone with it. Nothing here skips: an absent PostgreSQL is a failure that says how to install it.
 
 mod annals;
+mod disk;
 mod proxy;
 mod server;
 mod workspace;
 
 pub use annals::{Annals, Outcome, Running, kill, program, wait_for};
+pub use disk::{PAGE_BYTES, SmallDisk};
 pub use proxy::{Cut, Proxy};
 pub use server::{Held, Server, ServerOptions};
 pub use workspace::Workspace;

@@ -1,13 +1,18 @@
 //! A real server of a test's own.
 
 use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 
 use annals_postgres::sandbox::{
     Binaries, INSTALL_LINE, Lifetime, Sandbox, SandboxOptions, find_binaries,
 };
 use annals_postgres::{ConnectionSpec, Platform, Session, SessionSettings};
 use sqlx::Row;
+
+use crate::annals::wait_for;
 
 /// What server a test needs.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,6 +27,7 @@ pub struct ServerOptions {
 
 /// A server that lives as long as this value, or as the process if that is killed.
 pub struct Server {
+    again: Option<Child>,
     sandbox: Sandbox,
     port: Option<u16>,
     runtime: tokio::runtime::Runtime,
@@ -66,7 +72,7 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime can be built");
         let sandbox = runtime.block_on(Sandbox::start(&wanted)).unwrap_or_else(|e| panic!("{e}"));
-        let server = Self { sandbox, port, runtime, _parent: parent };
+        let server = Self { again: None, sandbox, port, runtime, _parent: parent };
         if options.tcp {
             server.sql(&format!("ALTER ROLE postgres PASSWORD '{}'", Self::PASSWORD));
         }
@@ -121,7 +127,7 @@ impl Server {
             let url = self.url();
             let mut connection =
                 sqlx::PgConnection::connect(&url).await.unwrap_or_else(|e| panic!("{e}"));
-            let wrapped = format!("SELECT q.*::text AS line FROM ({query}) q(line)");
+            let wrapped = format!("SELECT q.line::text FROM ({query}) q(line)");
             let rows = sqlx::query(sqlx::AssertSqlSafe(wrapped)).fetch_all(&mut connection).await;
             let rows = rows.unwrap_or_else(|error| panic!("{query}: {error}"));
             let rows = rows.iter().map(|row| row.get::<Option<String>, _>(0).unwrap_or_default());
@@ -149,6 +155,39 @@ impl Server {
         Held { server: self, session: Some(session) }
     }
 
+    /// Ends the server as a crash would: every connection is cut, nothing is put in order.
+    pub fn crash(&self) {
+        let status = Command::new("kill").args(["-QUIT", &self.pid().to_string()]).status();
+        assert!(status.is_ok_and(|status| status.success()), "kill -QUIT");
+        let pid_file = self.folder().join("data/postmaster.pid");
+        wait_for("the end of the server", || (!pid_file.exists()).then_some(()));
+    }
+
+    /// Starts the server again on what a crash left. It ends with this value; if the test is
+    /// killed, it ends when it misses its folder.
+    pub fn start_again(&mut self) {
+        let owner = self.folder().metadata().expect("the folder is there");
+        let mut command = Command::new(binaries().program("postgres"));
+        command
+            .arg("-D")
+            .arg(self.folder().join("data"))
+            .current_dir("/")
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0);
+        if rustix::process::geteuid().is_root() {
+            command.uid(owner.uid()).gid(owner.gid());
+        }
+        self.again = Some(command.spawn().expect("the server's program is there"));
+        let pid_file = self.folder().join("data/postmaster.pid");
+        wait_for("the server to be ready again", || {
+            let text = std::fs::read_to_string(&pid_file).ok()?;
+            (text.lines().nth(7)?.trim() == "ready").then_some(())
+        });
+    }
+
     /// Process id of the server.
     pub fn pid(&self) -> i32 {
         self.sandbox.server_pid().expect("the server runs")
@@ -157,6 +196,15 @@ impl Server {
     /// Its folder.
     pub fn folder(&self) -> &std::path::Path {
         self.sandbox.folder()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut again) = self.again.take() {
+            let _ = Command::new("kill").args(["-QUIT", &again.id().to_string()]).status();
+            let _ = again.wait();
+        }
     }
 }
 
