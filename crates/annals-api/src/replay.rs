@@ -219,6 +219,9 @@ fn id(step: &OpenStep) -> String {
 impl From<&StateView> for StateDocument {
     fn from(view: &StateView) -> Self {
         let recovery = &view.recovery;
+        // While its continuation is under way, a half done step is in doubt.
+        let doubtful = recovery.open_step.as_ref().map(|step| &step.version);
+        let half_done = recovery.partial.values().filter(|step| Some(&step.version) != doubtful);
         let applied = view.history.applied().iter().map(|change| AppliedMigration {
             version: change.version.to_string(),
             name: change.name.clone(),
@@ -249,7 +252,7 @@ impl From<&StateView> for StateDocument {
                 by: run.by.clone(),
             }),
             in_doubt: recovery.open_step.as_ref().map(id),
-            half_done: recovery.partial.values().map(id).collect(),
+            half_done: half_done.map(id).collect(),
             last_run: recovery.last_run.as_ref().map(|run| RunState {
                 run: run.run.to_string(),
                 direction: run.direction.as_str(),

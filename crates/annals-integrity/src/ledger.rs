@@ -60,11 +60,11 @@ pub fn compare_ledger(
     let origin = events.first().map(|event| event.origin.as_str()).unwrap_or_default();
     for row in rows {
         match changes.get(&(&row.version, row.ordinal)) {
-            Some(change) => mismatches.extend(compare_row(row, change)),
-            None if row.log_origin != origin => mismatches.push(LedgerMismatch::OtherLog {
+            _ if row.log_origin != origin => mismatches.push(LedgerMismatch::OtherLog {
                 ledger_origin: row.log_origin.clone(),
                 log_origin: origin.to_owned(),
             }),
+            Some(change) => mismatches.extend(compare_row(row, change)),
             None if row.intent_seq >= events.len() as u64 => {
                 mismatches.push(LedgerMismatch::OlderLog {
                     ledger_seq: row.intent_seq,

@@ -100,16 +100,16 @@ fn policies_without_row_security(snapshot: &Snapshot) -> impl Iterator<Item = Fi
         key.kind == ObjectKind::RowSecurity
             && attributes.get("enabled").is_some_and(|enabled| enabled == "false")
     });
-    off.filter_map(|(table, _)| {
+    off.flat_map(|(table, _)| {
         let prefix = format!("{}.", table.name);
-        let policy = snapshot
-            .iter()
-            .find(|(key, _)| key.kind == ObjectKind::Policy && key.name.starts_with(&prefix))?;
-        Some(Finding {
+        let policies = snapshot.iter().filter(move |(key, _)| {
+            key.kind == ObjectKind::Policy && key.name.starts_with(&prefix)
+        });
+        policies.map(|(policy, _)| Finding {
             id: "policy.without_row_security",
             family: CheckFamily::Schema(ObjectKind::Policy.family()),
             severity: Severity::Error,
-            subject: policy.0.to_string(),
+            subject: policy.to_string(),
             evidence: format!(
                 "row level security is off for {}, so it protects nothing",
                 table.name

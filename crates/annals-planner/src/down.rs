@@ -34,7 +34,8 @@ pub(crate) fn steps_to(
     steps(inputs, &changes, reasons, notes)
 }
 
-/// The last `count`, in the reverse of the order they were applied.
+/// The last `count`, in the reverse of the order they were applied; first what an earlier run has
+/// rolled back half-way.
 pub(crate) fn steps_last(
     inputs: &Inputs<'_>,
     count: u64,
@@ -47,7 +48,9 @@ pub(crate) fn steps_last(
         return Vec::new();
     }
     let count = usize::try_from(count).unwrap_or(applied.len());
-    let changes: Vec<&Change> = applied.iter().rev().take(count).collect();
+    let mut changes: Vec<&Change> = applied.iter().rev().collect();
+    changes.sort_by_key(|change| !inputs.recovery.partial.contains_key(&change.version));
+    changes.truncate(count);
     steps(inputs, &changes, reasons, notes)
 }
 

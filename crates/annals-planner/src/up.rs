@@ -22,6 +22,10 @@ pub(crate) fn steps(
     for (place, status) in statuses.iter().enumerate() {
         if check_status(status, out_of_order, &newest, reasons, notes) && place <= last {
             let migration = status.migration.expect("a pending migration has a file");
+            if status.state == FileState::OutOfOrder {
+                let id = migration.id();
+                notes.push(format!("{id}: applied after the later {newest}, as allowed"));
+            }
             let what = (status.version, status.name, Direction::Up);
             steps.extend(render(inputs, what, &migration.up, migration.down.as_ref(), reasons));
             check_rollback(migration.down.as_ref(), reasons);
@@ -59,10 +63,7 @@ fn check_status(
         }
         FileState::Changed => reasons.push(Reason::Changed { id }),
         FileState::Missing => reasons.push(Reason::Missing { id }),
-        FileState::OutOfOrder if out_of_order.contains(status.version) => {
-            notes.push(format!("{id}: applied after the later {newest}, as allowed"));
-            return true;
-        }
+        FileState::OutOfOrder if out_of_order.contains(status.version) => return true,
         FileState::OutOfOrder => {
             let (version, newest) = (status.version.clone(), newest.to_owned());
             reasons.push(Reason::OutOfOrder { version, id, newest });

@@ -141,8 +141,11 @@ pub struct RecoveryState {
 
 impl RecoveryState {
     fn step_started(&mut self, recorded: &Recorded, started: &StepStarted) {
-        let resumed = self.partial.remove(&started.version);
-        let same = resumed.filter(|step| step.ordinal == started.ordinal);
+        // It stays half done until it has taken effect: this attempt may end before it begins.
+        let half_done = self.partial.remove(&started.version);
+        let same = half_done.filter(|step| step.ordinal == started.ordinal);
+        let progress = same.as_ref().map(|step| step.progress.clone()).unwrap_or_default();
+        self.partial.extend(same.map(|step| (step.version.clone(), step)));
         self.open_step = Some(OpenStep {
             key: started.key(),
             direction: started.direction,
@@ -152,7 +155,7 @@ impl RecoveryState {
             mode: started.mode,
             file: started.file.clone(),
             statements: started.statements,
-            progress: same.map(|step| step.progress).unwrap_or_default(),
+            progress,
             seq: recorded.seq,
             at: recorded.recorded_at,
         });
@@ -168,6 +171,7 @@ impl RecoveryState {
         let Some(step) = self.open_step.take_if(|step| step.key == key) else {
             return;
         };
+        self.partial.remove(&step.version);
         self.newest_applied.retain(|version| *version != step.version);
         if step.direction == Direction::Up {
             self.newest_applied.push(step.version);
