@@ -119,3 +119,22 @@ pub(crate) mod relation_name {
 pub(crate) fn has_token(node: &SyntaxNode, kind: squawk_syntax::SyntaxKind) -> bool {
     node.children_with_tokens().any(|e| e.as_token().is_some_and(|token| token.kind() == kind))
 }
+
+/// The columns of a table known to others that an `ALTER TABLE` alters by an action of `kind`.
+pub(crate) fn altered_columns(
+    node: &SyntaxNode,
+    context: &Context<'_>,
+    kind: squawk_syntax::SyntaxKind,
+) -> Vec<String> {
+    use squawk_syntax::SyntaxKind;
+    let table = relation_name::table(node);
+    if node.kind() != SyntaxKind::ALTER_TABLE || context.is_new(&table) {
+        return Vec::new();
+    }
+    let alters = node.children().filter(|child| child.kind() == SyntaxKind::ALTER_COLUMN);
+    alters
+        .filter(|alter| alter.children().any(|child| child.kind() == kind))
+        .filter_map(|alter| relation_name::child(&alter, &[SyntaxKind::COLUMN_NAME_REF]))
+        .map(|column| format!("{table}.{column}"))
+        .collect()
+}

@@ -2,7 +2,7 @@
 
 use squawk_syntax::{SyntaxKind, SyntaxNode};
 
-use crate::rule::{Context, Risk, Rule, relation_name};
+use crate::rule::{Context, Risk, Rule, altered_columns};
 
 pub(crate) const RULE: Rule = Rule {
     id: "column-type-changed",
@@ -15,14 +15,5 @@ pub(crate) const RULE: Rule = Rule {
 };
 
 fn check(node: &SyntaxNode, context: &Context<'_>) -> Vec<String> {
-    let table = relation_name::table(node);
-    if node.kind() != SyntaxKind::ALTER_TABLE || context.is_new(&table) {
-        return Vec::new();
-    }
-    let alters = node.children().filter(|child| child.kind() == SyntaxKind::ALTER_COLUMN);
-    alters
-        .filter(|alter| alter.children().any(|child| child.kind() == SyntaxKind::SET_TYPE))
-        .filter_map(|alter| relation_name::child(&alter, &[SyntaxKind::COLUMN_NAME_REF]))
-        .map(|column| format!("{table}.{column}"))
-        .collect()
+    altered_columns(node, context, SyntaxKind::SET_TYPE)
 }
