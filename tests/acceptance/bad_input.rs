@@ -313,7 +313,7 @@ fn sql_that_cannot_be_a_migration_is_refused_with_its_place() {
         ),
         (
             "SELECT 1;\nCOPY t1 FROM STDIN;\n1\n\\.\n",
-            "2:1: COPY … FROM STDIN carries its data outside SQL; use INSERT",
+            "2:1: COPY … FROM STDIN and TO STDOUT carry their data outside SQL; use INSERT",
         ),
         (
             "-- annals: speed=fast\nSELECT 1;\n",

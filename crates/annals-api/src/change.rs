@@ -231,7 +231,12 @@ pub struct ChangeDocument {
 impl From<&ChangeOutcome> for ChangeDocument {
     fn from(outcome: &ChangeOutcome) -> Self {
         let run = outcome.run.as_ref();
-        let code = run.map_or(ExitCode::Success, |(_, report)| ExitCode::of_run(&report.end));
+        let code = ExitCode::of_change(outcome);
+        let mut notes = outcome.notes.clone();
+        notes.extend(outcome.unfinished.as_ref().map(|failure| {
+            let hint = failure.hint().unwrap_or_default();
+            format!("the run is over and recorded, but its end is not signed: {failure}; {hint}")
+        }));
         Self {
             format: "annals.change/1",
             target: outcome.target.clone(),
@@ -245,7 +250,7 @@ impl From<&ChangeOutcome> for ChangeDocument {
                 steps_done: report.done,
                 failure: failure(&report.end, &outcome.plan),
             }),
-            notes: outcome.notes.clone(),
+            notes,
             log_size: outcome.log_size,
             signed: outcome.checkpoint.as_ref().map(|checkpoint| checkpoint.size),
             exit_code: code.code(),

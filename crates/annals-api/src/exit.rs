@@ -1,7 +1,7 @@
 //! Exit codes: what a script may act on.
 
 use annals_event_store::{BlobError, OpenError, ReadError};
-use annals_operations::{ConfigError, Failure, LogFailure, RunEnd, TargetFailure};
+use annals_operations::{ChangeOutcome, ConfigError, Failure, LogFailure, RunEnd, TargetFailure};
 use annals_postgres::sandbox::SandboxError;
 
 macro_rules! exit_codes {
@@ -115,6 +115,15 @@ impl ExitCode {
             | TargetFailure::Ledger(_)
             | TargetFailure::ReadOnly { .. }
             | TargetFailure::Sandbox(_) => Self::TargetUnavailable,
+        }
+    }
+
+    /// The code of a change that was made or not needed.
+    pub fn of_change(outcome: &ChangeOutcome) -> Self {
+        let of_run = |(_, report): &(_, annals_operations::RunReport)| Self::of_run(&report.end);
+        match (outcome.run.as_ref().map_or(Self::Success, of_run), &outcome.unfinished) {
+            (Self::Success, Some(failure)) => Self::of_failure(failure),
+            (code, _) => code,
         }
     }
 

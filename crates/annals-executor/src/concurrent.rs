@@ -14,7 +14,7 @@ pub(crate) async fn run<R, P>(
     limits: Timeouts,
 ) -> Result<Option<String>, Stopped> {
     match &statement.class {
-        StatementClass::ConcurrentIndexBuild { index, table } => {
+        StatementClass::ConcurrentIndexBuild { index, table, .. } => {
             build(stage, (statement, limits), (index, table), begun).await
         }
         StatementClass::ConcurrentIndexDrop { index } => {
@@ -32,12 +32,13 @@ pub(crate) async fn name_taken<R, P>(
     stage: &mut Stage<'_, R, P>,
     statement: &PlannedStatement,
 ) -> Result<Option<String>, Fault> {
-    let StatementClass::ConcurrentIndexBuild { index, table } = &statement.class else {
+    let StatementClass::ConcurrentIndexBuild { index, table, if_not_exists } = &statement.class
+    else {
         return Ok(None);
     };
     let state = match index_on_table(stage.session, index, table).await? {
         IndexState::Missing => return Ok(None),
-        IndexState::Valid if is_content_with_another(&statement.sql) => return Ok(None),
+        IndexState::Valid if *if_not_exists => return Ok(None),
         IndexState::Valid => "valid",
         IndexState::Invalid => "INVALID",
     };
@@ -45,12 +46,6 @@ pub(crate) async fn name_taken<R, P>(
         "index {index} is there already, {state}, and annals did not begin it; drop it, or give \
          the new one another name"
     )))
-}
-
-/// Whether the statement asks for nothing more where there is an index of that name.
-fn is_content_with_another(sql: &str) -> bool {
-    let words: Vec<String> = sql.split_whitespace().map(str::to_ascii_uppercase).collect();
-    words.windows(3).any(|three| three == ["IF", "NOT", "EXISTS"])
 }
 
 fn broken(message: String) -> Stopped {

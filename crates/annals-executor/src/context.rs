@@ -1,8 +1,10 @@
 //! What a run is given: where events go, who watches, who acts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use annals_events::{Event, LeafHash, ReconciledAs, RecordedError, RunId, Seq, Timestamp, Version};
+use annals_events::{
+    Digest, Event, LeafHash, ReconciledAs, RecordedError, RunId, Seq, Timestamp, Version,
+};
 use annals_migrations::{PlannedStatement, PlannedStep};
 use annals_postgres::{ConnectionSpec, LockKey, SessionSettings};
 
@@ -76,8 +78,9 @@ pub struct RunContext<'a> {
     pub settings: SessionSettings,
     /// Events recorded together with the run's beginning, before anything touches the target.
     pub preamble: Vec<Event>,
-    /// Statements outside a transaction an earlier run has begun, by version.
-    pub begun: BTreeMap<Version, BTreeSet<u64>>,
+    /// Statements outside a transaction an earlier run has begun: by version and place in the file
+    /// from 1, SHA-256 of the text.
+    pub begun: BTreeMap<Version, BTreeMap<u64, Digest>>,
 }
 
 impl RunContext<'_> {

@@ -120,8 +120,6 @@ pub(crate) struct Stage<'a, R, P> {
     pub(crate) recorder: &'a mut R,
     pub(crate) progress: &'a mut P,
     pub(crate) interrupt: &'a mut Interrupt,
-    /// Why the session must not be used for another step.
-    pub(crate) unusable: Option<String>,
 }
 
 /// Carries out `plan` on `session`, which holds the lock.
@@ -147,7 +145,7 @@ pub async fn execute<R: Recorder, P: Progress>(
         }
         .into(),
     );
-    let mut stage = Stage { session, context, recorder, progress, interrupt, unusable: None };
+    let mut stage = Stage { session, context, recorder, progress, interrupt };
     let mut alive = true;
     for (at, step) in plan.steps.iter().enumerate() {
         if let Some(end) = may_not_go_on(&mut stage, at, &mut alive).await {
@@ -190,16 +188,13 @@ async fn may_not_go_on<R, P>(
     if stage.interrupt.requested() {
         return Some(RunEnd::Interrupted { step, reason: "stopped on request".to_owned() });
     }
-    let reason = match stage.unusable.take() {
-        Some(reason) => reason,
-        None => match stage.session.holds_lock(stage.context.lock).await {
-            Ok(true) => return None,
-            Ok(false) => "the lock on the target was lost".to_owned(),
-            Err(fault) => {
-                *alive = !fault.ends_session();
-                fault.to_string()
-            }
-        },
+    let reason = match stage.session.holds_lock(stage.context.lock).await {
+        Ok(true) => return None,
+        Ok(false) => "the lock on the target was lost".to_owned(),
+        Err(fault) => {
+            *alive = !fault.ends_session();
+            fault.to_string()
+        }
     };
     Some(RunEnd::Disconnected { step, reason })
 }

@@ -57,8 +57,20 @@ async fn done_before<R, P>(
             );
             return Err(refused(reason, Effect::Partial));
         }
+        if begun_as(stage, step, *statement) != Some(*digest) {
+            let reason = format!(
+                "the target shows statement {statement} as done, but the log has no intent of it: \
+                 a row of annals.statements was added by hand"
+            );
+            return Err(refused(reason, Effect::Partial));
+        }
     }
     Ok(rows.into_keys().collect())
+}
+
+/// The form in which an earlier run recorded the intent of a statement.
+fn begun_as<R, P>(stage: &Stage<'_, R, P>, step: &PlannedStep, number: u64) -> Option<Digest> {
+    stage.context.begun.get(&step.version)?.get(&number).copied()
 }
 
 fn sql_digest(statement: &PlannedStatement) -> Digest {
@@ -99,11 +111,12 @@ async fn run_statement<R: Recorder, P: crate::Progress>(
 ) -> Result<(), StepEnd> {
     let statement = &step.statements[n];
     let (run, place, number) = (stage.context.run, at as u64, n as u64 + 1);
-    let begun = stage.context.begun.get(&step.version).is_some_and(|begun| begun.contains(&number));
+    let sql = sql_digest(statement);
+    // Begun in another form is another statement: what stands there is not what this one builds.
+    let begun = begun_as(stage, step, number) == Some(sql);
     if !begun {
         check_name(stage, step, n).await?;
     }
-    let sql = sql_digest(statement);
     let started: Event = StatementStarted { run, sql, statement: number, step: place }.into();
     stage.recorder.record(vec![started]).await.map_err(StepEnd::NotRecorded)?;
     failpoint::hit("after_statement_intent");
@@ -161,8 +174,7 @@ async fn in_transaction<R, P>(
         return Err(stopped);
     }
     failpoint::hit("after_statement_effect");
-    stage.session.commit().await.map_err(Stopped::Fault)?;
-    restore(stage).await.map_err(Stopped::Fault)
+    stage.session.commit().await.map_err(Stopped::Fault)
 }
 
 /// The statement alone, then its row. `begun`: an earlier run recorded its intent.
@@ -179,13 +191,7 @@ async fn outside<R, P>(
     let ledger = ledger_row(stage.context, step, at, intent);
     stage.session.insert_statement_row(&ledger, row).await.map_err(Stopped::Fault)?;
     failpoint::hit("after_statement_row");
-    restore(stage).await.map_err(Stopped::Fault)?;
     Ok(found)
-}
-
-/// A file that sets something for the session sets it for the statement, not for the next step.
-async fn restore<R, P>(stage: &mut Stage<'_, R, P>) -> Result<(), Fault> {
-    if stage.session.state_is_clean().await? { Ok(()) } else { stage.session.restore_state().await }
 }
 
 /// The ledger row of the whole step, in a transaction of its own.
@@ -208,7 +214,7 @@ async fn write_ledger_row<R, P: crate::Progress>(
     match stage.session.commit().await {
         Ok(()) => StepEnd::Done { transaction },
         // The row decides whether the step is done: the target is asked for it.
-        Err(fault) if fault.ends_session() => {
+        Err(fault) if !fault.is_verdict() => {
             stage.progress.in_doubt(step);
             settle(stage, step, at, &transaction).await
         }

@@ -23,8 +23,8 @@ pub(crate) async fn run<R: Recorder, P: crate::Progress>(
         lock_ms: step.timeouts.lock_ms,
         statement_ms: step.timeouts.statement_ms,
     };
-    let work = match inside(stage, step, at, intent, limits).await {
-        Ok(work) => work,
+    let transaction = match inside(stage, step, at, intent, limits).await {
+        Ok(transaction) => transaction,
         Err(end) => {
             // The server has rolled back already, or does when it notices that we are gone.
             let _ = stage.session.roll_back().await;
@@ -35,34 +35,24 @@ pub(crate) async fn run<R: Recorder, P: crate::Progress>(
     // From here to the answer nobody can say whether the step took effect.
     match stage.session.commit().await {
         Ok(()) => {}
-        Err(fault) if fault.ends_session() => {
+        Err(fault) if !fault.is_verdict() => {
             stage.progress.in_doubt(step);
-            return settle(stage, step, at, &work.transaction).await;
+            return settle(stage, step, at, &transaction).await;
         }
         // The server answered: a deferred constraint, say. It has rolled back.
         Err(fault) => return StepEnd::failed(&fault, step, None),
     }
-    if work.session_changed
-        && let Err(fault) = stage.session.restore_state().await
-    {
-        stage.unusable =
-            Some(format!("the session could not be restored after {}: {fault}", step.id()));
-    }
-    StepEnd::Done { transaction: work.transaction }
+    StepEnd::Done { transaction }
 }
 
-struct Work {
-    transaction: String,
-    session_changed: bool,
-}
-
+/// The step's work up to its commit; returns its transaction.
 async fn inside<R: Recorder, P: crate::Progress>(
     stage: &mut Stage<'_, R, P>,
     step: &PlannedStep,
     at: usize,
     intent: Intent,
     limits: TransactionLimits,
-) -> Result<Work, StepEnd> {
+) -> Result<String, StepEnd> {
     let failed = |fault: Fault| StepEnd::failed(&fault, step, None);
     stage.session.begin(limits).await.map_err(failed)?;
     failpoint::hit("after_begin");
@@ -82,12 +72,12 @@ async fn inside<R: Recorder, P: crate::Progress>(
             .map_err(|stopped| stopped.into_end(step, n, Effect::None))?;
         failpoint::hit("after_statement");
     }
-    let session_changed = stage.session.check_transaction(&transaction).await.map_err(failed)?;
+    stage.session.check_transaction(&transaction).await.map_err(failed)?;
     if stage.interrupt.requested() {
         let reason = "stopped on request before the commit".to_owned();
         return Err(StepEnd::Interrupted { effect: Effect::None, reason });
     }
-    Ok(Work { transaction, session_changed })
+    Ok(transaction)
 }
 
 /// Settles the commit of a step after the connection was lost around it.
@@ -116,6 +106,9 @@ pub(crate) async fn settle<R, P>(
         Err(error) => StepEnd::InDoubt { reason: error.to_string() },
     }
 }
+
+/// How long a cancelled statement may take to end.
+const CANCEL_PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// Why a statement did not finish.
 pub(crate) enum Stopped {
@@ -166,7 +159,8 @@ pub(crate) async fn run_cancellable(
                 let _ = other.cancel_backend(pid).await;
                 other.close().await;
             }
-            let _ = work.await;
+            // A server that cannot be heard any more must not keep us: nothing is committed here.
+            let _ = tokio::time::timeout(CANCEL_PATIENCE, work).await;
             Err(Stopped::OnRequest)
         }
     }

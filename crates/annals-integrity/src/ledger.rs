@@ -92,7 +92,10 @@ fn compare_row(row: &LedgerRow, change: &Change) -> Option<LedgerMismatch> {
         ("intent", row.intent_hash.to_string(), change.intent_hash.to_string()),
         ("intent seq", row.intent_seq.to_string(), change.intent_seq.to_string()),
     ];
-    let (what, ledger, log) = pairs.into_iter().find(|(_, ledger, log)| ledger != log)?;
+    let transaction =
+        change.transaction.iter().map(|log| ("transaction", row.xid.clone(), log.clone()));
+    let (what, ledger, log) =
+        pairs.into_iter().chain(transaction).find(|(_, ledger, log)| ledger != log)?;
     let (version, ordinal) = (row.version.clone(), row.ordinal);
     Some(LedgerMismatch::Different { version, ordinal, what, ledger, log })
 }

@@ -22,6 +22,8 @@ pub enum StatementClass {
         index: String,
         /// Its table, as spelled.
         table: String,
+        /// Whether it is content with another index of that name.
+        if_not_exists: bool,
     },
     /// `DROP INDEX CONCURRENTLY`: the catalog tells whether it is done.
     ConcurrentIndexDrop {
@@ -88,7 +90,7 @@ pub fn parse(text: &str) -> Result<Script, Vec<SqlProblem>> {
     let mut out = Vec::with_capacity(statements.len());
     for node in &statements {
         let start = usize::from(node.text_range().start());
-        match classify(node).and_then(|class| fit(class, directives)) {
+        match classify(node).and_then(|class| fit(node, class, directives)) {
             Ok(class) => out.push(Statement { text: node.text().to_string(), start, class }),
             Err(reason) => problems.push((start, reason)),
         }
@@ -154,9 +156,9 @@ fn is_statement(node: &SyntaxNode) -> bool {
 
 /// What is not SQL at all is named before the grammar's own complaints about it.
 fn foreign_problems(text: &str, statements: &[SyntaxNode]) -> Vec<SqlProblem> {
-    let copies = statements.iter().filter(|node| reads_client_data(node)).map(|node| {
-        let reason = "COPY … FROM STDIN carries its data outside SQL; use INSERT, or load the data \
-                      with another tool";
+    let copies = statements.iter().filter(|node| copies_to_client(node)).map(|node| {
+        let reason = "COPY … FROM STDIN and TO STDOUT carry their data outside SQL; use INSERT, or \
+                      another tool";
         (usize::from(node.text_range().start()), reason.to_owned())
     });
     let mut problems: Vec<SqlProblem> = copies.collect();
@@ -166,10 +168,9 @@ fn foreign_problems(text: &str, statements: &[SyntaxNode]) -> Vec<SqlProblem> {
     problems
 }
 
-fn reads_client_data(node: &SyntaxNode) -> bool {
-    node.kind() == SyntaxKind::COPY
-        && has(node, &[SyntaxKind::FROM_KW])
-        && has(node, &[SyntaxKind::STDIN_KW])
+fn copies_to_client(node: &SyntaxNode) -> bool {
+    let sides = [SyntaxKind::STDIN_KW, SyntaxKind::STDOUT_KW];
+    node.kind() == SyntaxKind::COPY && sides.iter().any(|side| has(node, &[*side]))
 }
 
 /// A backslash at the start of a line, outside every statement the grammar has read.
@@ -215,7 +216,11 @@ fn has(node: &SyntaxNode, kinds: &[SyntaxKind]) -> bool {
     })
 }
 
-fn fit(class: StatementClass, directives: Directives) -> Result<StatementClass, String> {
+fn fit(
+    node: &SyntaxNode,
+    class: StatementClass,
+    directives: Directives,
+) -> Result<StatementClass, String> {
     if directives.transaction && class != StatementClass::Transactional {
         return Err(
             "this statement cannot run inside a transaction; move it to a file of its own \
@@ -223,7 +228,24 @@ fn fit(class: StatementClass, directives: Directives) -> Result<StatementClass, 
                 .to_owned(),
         );
     }
+    if !directives.transaction && sets_the_session(node) {
+        return Err(
+            "in a file with transaction=off this would not reach the statements behind it, \
+                    which may run in another session after a crash; qualify names instead"
+                .to_owned(),
+        );
+    }
     Ok(class)
+}
+
+fn sets_the_session(node: &SyntaxNode) -> bool {
+    use SyntaxKind as K;
+    let sets =
+        [K::SET, K::SET_ROLE, K::SET_SESSION_AUTH, K::RESET, K::RESET_ROLE, K::RESET_SESSION_AUTH];
+    sets.contains(&node.kind())
+        || node.descendants_with_tokens().filter_map(SyntaxElement::into_token).any(|token| {
+            token.kind() == K::IDENT && token.text().eq_ignore_ascii_case("set_config")
+        })
 }
 
 /// What PostgreSQL 13–18 refuse inside a transaction block (`PreventInTransactionBlock` in the
@@ -295,7 +317,10 @@ fn concurrent_build(node: &SyntaxNode) -> Result<StatementClass, String> {
         strip_only(text.trim()).to_owned()
     });
     match (index, table) {
-        (Some(index), Some(table)) => Ok(StatementClass::ConcurrentIndexBuild { index, table }),
+        (Some(index), Some(table)) => {
+            let if_not_exists = create.if_not_exists().is_some();
+            Ok(StatementClass::ConcurrentIndexBuild { index, table, if_not_exists })
+        }
         _ => Err("give the index a name: without one, nobody can tell after a crash whether it \
                   was built"
             .to_owned()),
@@ -411,6 +436,12 @@ SELECT ';' || E'\\';' || \"a;b\" /* ; /* ; */ ; */ FROM t";
             ("select 1; end;", "10: transaction control"),
             ("select 1;\n\\d foo\n", "10: \\d is a psql meta-command"),
             ("copy t from stdin;\n1\n\\.\n", "0: COPY … FROM STDIN"),
+            ("copy t to stdout;", "0: COPY … FROM STDIN and TO STDOUT"),
+            ("-- annals: transaction=off\nset role x;", "27: in a file with transaction=off"),
+            (
+                "-- annals: transaction=off\nselect set_config('a.b', 'c', false);",
+                "27: in a file with",
+            ),
             ("discard all;", "0: this changes the session"),
             ("vacuum t;", "0: this statement cannot run inside a transaction"),
             ("create database x;", "0: CREATE DATABASE cannot run in a transaction"),
@@ -439,16 +470,16 @@ SELECT ';' || E'\\';' || \"a;b\" /* ; /* ; */ ; */ FROM t";
     fn statements_outside_a_transaction_are_classified() {
         let off = "-- annals: transaction=off\n";
         let class = |sql: &str| parse(&format!("{off}{sql}")).unwrap().statements.remove(0).class;
-        let build = |index: &str, table: &str| StatementClass::ConcurrentIndexBuild {
-            index: index.into(),
-            table: table.into(),
+        let build = |index: &str, table: &str, if_not_exists| {
+            let (index, table) = (index.into(), table.into());
+            StatementClass::ConcurrentIndexBuild { index, table, if_not_exists }
         };
-        assert_eq!(class("create index concurrently i on t(a)"), build("i", "t"));
+        assert_eq!(class("create index concurrently i on t(a)"), build("i", "t", false));
         assert_eq!(
             class(
                 "create unique index concurrently if not exists \"I x\" on only public.\"T\" (a)"
             ),
-            build("\"I x\"", "public.\"T\"")
+            build("\"I x\"", "public.\"T\"", true)
         );
         assert_eq!(
             class("drop index concurrently if exists s.i"),

@@ -20,7 +20,9 @@ mod targets;
 mod verify;
 mod workspace;
 
-pub use annals_executor::{Interrupt, InterruptHandle, NoProgress, Progress, RunEnd, Unrecorded};
+pub use annals_executor::{
+    Interrupt, InterruptHandle, NoProgress, Progress, RunEnd, RunReport, Unrecorded,
+};
 pub use clock::{Clock, IdSource, SystemClock, SystemIds};
 pub use config::{Config, ConfigError};
 pub use create::{Created, create};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use annals_event_store::{Layout, read_files};
-use annals_events::{Recorded, Scan};
+use annals_events::{Event, Recorded, Scan, Seq};
 use annals_integrity::{LogVerdict, LogVerification, verify_log};
 use annals_keys::{Checkpoint, VerifierKey, load_verifier};
 
@@ -90,4 +90,24 @@ impl ReadLog {
         let key = key.ok_or_else(|| LogFailure::NoPublicKey("log.pub".into()))?;
         Ok(verify_log(&self.scan, self.checkpoint.as_deref(), key))
     }
+}
+
+/// Every blob the events name must be there and be what its name says.
+pub(crate) fn bad_blobs(layout: &Layout, events: &[Recorded]) -> Vec<(Seq, String)> {
+    let named = events.iter().filter_map(|recorded| {
+        let blob = match &recorded.event {
+            Event::PlanMade(made) => made.plan,
+            Event::SchemaRecorded(picture) => picture.snapshot,
+            Event::IntegrityChecked(checked) => checked.report,
+            _ => return None,
+        };
+        Some((recorded, blob))
+    });
+    named
+        .filter_map(|(recorded, blob)| {
+            let error = layout.get_blob(&blob).err()?;
+            let (kind, name) = (recorded.event.kind(), blob.digest.short(12));
+            Some((recorded.seq, format!("{kind} names blob {name}…: {error}")))
+        })
+        .collect()
 }

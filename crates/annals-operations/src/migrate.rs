@@ -1,7 +1,5 @@
 //! `plan`, `migrate` and `rollback`: decide, then do.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use annals_event_store::EventStore;
 use annals_events::{Digest, Event, PlanMade, RunId, Version};
 use annals_executor::{Interrupt, Progress, RunContext, RunReport, execute};
@@ -11,6 +9,7 @@ use annals_lint::{LintFinding, lint};
 use annals_migrations::{MigrationSet, Plan, Precondition, Timeouts};
 use annals_planner::{Goal, Inputs, Planned};
 use annals_projections::{History, RecoveryState, replay};
+use annals_schema::{Snapshot, diff};
 
 use crate::environment::Environment;
 use crate::error::{Failure, LogFailure};
@@ -74,6 +73,8 @@ pub struct ChangeOutcome {
     pub run: Option<(RunId, RunReport)>,
     /// The signed head.
     pub checkpoint: Option<Checkpoint>,
+    /// Why the schema could not be recorded or the head not signed after the run.
+    pub unfinished: Option<Failure>,
     /// Events in the log.
     pub log_size: u64,
 }
@@ -252,36 +253,73 @@ async fn change<P: Progress>(
     {
         return Err(give_up(opened, refused.into()).await?);
     }
-    let report = match planned.plan.steps.is_empty() {
-        true => None,
-        false => Some((
-            run,
-            carry_out(&mut opened, &workspace, &target, &planned.plan, run, progress, interrupt)
-                .await?,
-        )),
+    let mut notes = planned.notes;
+    let (report, before) = match planned.plan.steps.is_empty() {
+        true => (None, None),
+        false => {
+            let before = found_before(&mut opened, &target, &mut notes).await?;
+            let plan = &planned.plan;
+            let ran = carry_out(&mut opened, &workspace, &target, plan, run, progress, interrupt);
+            (Some((run, ran.await?)), before)
+        }
     };
-    let recorded = report.as_ref().is_none_or(|(_, report)| is_recorded(report));
-    if let Some((run, report)) = &report
-        && recorded
-        && report.session_alive
-        && (report.done > 0 || opened.recovery.schema.is_none())
-    {
-        opened.record_schema(Some(*run)).await?;
-    }
-    let checkpoint = if recorded { opened.publish()? } else { None };
+    let closed = close_run(&mut opened, report.as_ref(), before.as_ref()).await;
+    // The run is over and recorded: what goes wrong now is told beside it, not instead of it.
+    let (checkpoint, unfinished) = match (closed, &report) {
+        (Ok(checkpoint), _) => (checkpoint, None),
+        (Err(failure), Some(_)) => (None, Some(failure)),
+        (Err(failure), None) => return Err(failure),
+    };
     let log_size = opened.recorder.log.head().size;
     let recovered = std::mem::take(&mut opened.recovered);
     opened.close().await;
-    let Planned { plan, notes } = planned;
     Ok(ChangeOutcome {
         target: target.name,
         recovered,
-        plan,
+        plan: planned.plan,
         notes,
         run: report,
         checkpoint,
+        unfinished,
         log_size,
     })
+}
+
+/// What is expected of the schema and what is found, before a run touches it.
+async fn found_before(
+    opened: &mut Opened<'_>,
+    target: &Target,
+    notes: &mut Vec<String>,
+) -> Result<Option<(Snapshot, Snapshot)>, Failure> {
+    let Some(expected) = opened.expected_schema()? else { return Ok(None) };
+    let found = opened.live_schema().await.map_err(open::fault(target))?;
+    let differing = diff(&expected, &found).len();
+    if differing > 0 {
+        notes.push(format!(
+            "{differing} objects are not as the last run left them (annals verify names them); what \
+             this run does not touch goes on being a finding"
+        ));
+    }
+    Ok(Some((expected, found)))
+}
+
+/// Records the schema a run has left, and signs the head.
+async fn close_run(
+    opened: &mut Opened<'_>,
+    report: Option<&(RunId, RunReport)>,
+    before: Option<&(Snapshot, Snapshot)>,
+) -> Result<Option<Checkpoint>, Failure> {
+    if let Some((run, report)) = report {
+        if !is_recorded(report) {
+            return Ok(None);
+        }
+        // A run that left nothing says nothing about what it found.
+        let touched = report.done > 0 || !opened.recovery.partial.is_empty();
+        if report.session_alive && touched {
+            opened.record_schema(*run, before).await?;
+        }
+    }
+    opened.publish()
 }
 
 /// Leaves the target as it is, and what was settled signed.
@@ -315,12 +353,8 @@ async fn carry_out<P: Progress>(
         .put_blob(plan.to_canonical_json().as_bytes())
         .map_err(LogFailure::from)?;
     let made = PlanMade { direction: plan.direction, plan: blob, steps: plan.steps.len() as u64 };
-    let begun: BTreeMap<Version, BTreeSet<u64>> = opened
-        .recovery
-        .partial
-        .iter()
-        .map(|(version, step)| (version.clone(), step.progress.keys().copied().collect()))
-        .collect();
+    let partial = opened.recovery.partial.iter();
+    let begun = partial.map(|(version, step)| (version.clone(), step.intents.clone())).collect();
     let actor = opened.recorder.envelopes.actor().name.clone();
     let context = RunContext {
         run,

@@ -12,11 +12,11 @@ use annals_integrity::{LedgerMismatch, compare_ledger};
 use annals_keys::{Checkpoint, SecretKey, VerifierKey};
 use annals_postgres::{ConnectionSpec, Fault, LockHolder, LockKey, Session, read_schema};
 use annals_projections::{History, LedgerRow, RecoveryState, replay};
-use annals_schema::Snapshot;
+use annals_schema::{Snapshot, carry_forward};
 
 use crate::environment::Environment;
 use crate::error::{Failure, LogFailure, TargetFailure};
-use crate::logs::ReadLog;
+use crate::logs::{ReadLog, bad_blobs};
 use crate::recorder::{Envelopes, LogRecorder};
 use crate::targets::Target;
 use crate::workspace::Workspace;
@@ -206,6 +206,10 @@ pub(crate) async fn open<'a>(
         platform: target.platform,
         secret,
     };
+    if let Some((_, reason)) = bad_blobs(opened.recorder.log.layout(), opened.events()).first() {
+        let folder = opened.recorder.log.layout().root().to_owned();
+        return Err(LogFailure::Damaged { folder, reason: reason.clone() }.into());
+    }
     opened.fold();
     check_identity(target, &identity, opened.recovery.target.as_ref())?;
     opened.settle(workspace).await?;
@@ -353,10 +357,6 @@ impl Opened<'_> {
             });
             self.fold();
         }
-        let unpictured = self.recovery.schema.is_none() && !self.history.changes().is_empty();
-        if unpictured && self.mismatches.is_empty() {
-            self.record_schema(None).await?;
-        }
         if !self.recovered.is_empty() {
             self.publish()?;
         }
@@ -368,21 +368,45 @@ impl Opened<'_> {
         read_schema(&mut self.session, self.platform).await
     }
 
-    /// Stores the schema as it is and records it.
-    pub(crate) async fn record_schema(&mut self, run: Option<RunId>) -> Result<(), Failure> {
-        let snapshot = match self.live_schema().await {
-            Ok(snapshot) => snapshot,
+    /// The schema as the last run left it, where there is a picture of this server's major version.
+    pub(crate) fn expected_schema(&self) -> Result<Option<Snapshot>, Failure> {
+        let major = self.session.facts().major();
+        let Some(picture) = self.recovery.schema.filter(|picture| picture.server_major == major)
+        else {
+            return Ok(None);
+        };
+        let layout = self.recorder.log.layout();
+        let stored = layout.get_blob(&picture.snapshot).map_err(LogFailure::from)?;
+        Snapshot::from_json(&stored).map(Some).map_err(|error| {
+            let folder = layout.root().to_owned();
+            LogFailure::Damaged { folder, reason: error.to_string() }.into()
+        })
+    }
+
+    /// Records the schema a run has left. `before` is what was expected and what was found when it
+    /// began: what differed then, and was not touched, goes on being a finding.
+    pub(crate) async fn record_schema(
+        &mut self,
+        run: RunId,
+        before: Option<&(Snapshot, Snapshot)>,
+    ) -> Result<(), Failure> {
+        let left = match self.live_schema().await {
+            Ok(left) => left,
             Err(fault) => {
-                // Whoever comes next takes it: the read model knows that it is missing.
+                // The read model knows that the picture is missing, and verify says so.
                 tracing::warn!(%fault, "the schema could not be read after the run");
                 return Ok(());
             }
         };
-        let stored = snapshot.to_canonical_json();
+        let expected = match before {
+            Some((expected, found)) => carry_forward(expected, found, &left),
+            None => left,
+        };
+        let stored = expected.to_canonical_json();
         let blob = self.recorder.log.put_blob(stored.as_bytes()).map_err(LogFailure::from)?;
         let event = SchemaRecorded {
-            objects: snapshot.len() as u64,
-            run,
+            objects: expected.len() as u64,
+            run: Some(run),
             server_major: self.session.facts().major(),
             snapshot: blob,
         };

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use annals_postgres::sandbox::{
     Binaries, Lifetime, Sandbox, SandboxError, SandboxOptions, default_folder, find_binaries,
+    lock_folder,
 };
 
 use annals_postgres::{Platform, SessionSettings};
@@ -56,6 +57,8 @@ pub(crate) async fn ensure(
         tcp_port: None,
         settings: &[],
     };
+    // Of several commands at once, one sets the server up and the others find it.
+    let _lock = lock_folder(&folder)?;
     match Sandbox::find(&options)? {
         Some(sandbox) => Ok(sandbox),
         None => Sandbox::start(&options).await,
@@ -89,7 +92,9 @@ pub async fn sandbox_start(
 ///
 /// When its folder cannot be removed.
 pub fn sandbox_stop(environment: &Environment, workspace: &Workspace) -> Result<bool, Failure> {
-    Ok(Sandbox::stop(&folder(environment, workspace))?)
+    let folder = folder(environment, workspace);
+    let _lock = lock_folder(&folder)?;
+    Ok(Sandbox::stop(&folder)?)
 }
 
 /// Where it is, starting it if need be.

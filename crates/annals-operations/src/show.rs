@@ -6,7 +6,7 @@ use annals_projections::{AsOf, History, RecoveryState, Selection, replay, select
 
 use crate::environment::Environment;
 use crate::error::Failure;
-use crate::logs::{LogSource, ReadLog};
+use crate::logs::{LogSource, ReadLog, bad_blobs};
 use crate::moment::Moment;
 
 /// The migration history as of a moment.
@@ -124,6 +124,13 @@ pub fn log_show(
     limit: usize,
     kind: Option<&str>,
 ) -> Result<LogView, Failure> {
+    if let Some(kind) = kind.filter(|kind| !Event::KINDS.contains(kind)) {
+        let subject = format!("event kind {kind:?}");
+        return Err(Failure::Argument {
+            subject,
+            reason: format!("there are {}", Event::KINDS.join(", ")),
+        });
+    }
     let log = ReadLog::from_source(environment, source)?;
     let events = log.events()?;
     let chosen = events
@@ -162,7 +169,7 @@ pub struct LogCheck {
 pub fn log_verify(environment: &Environment, source: &LogSource) -> Result<LogCheck, Failure> {
     let log = ReadLog::from_source(environment, source)?;
     let verification = log.verify()?;
-    let blobs = bad_blobs(&log);
+    let blobs = bad_blobs(&log.layout, &log.scan.events);
     Ok(LogCheck {
         blobs,
         folder: log.layout.root().to_owned(),
@@ -171,30 +178,4 @@ pub fn log_verify(environment: &Environment, source: &LogSource) -> Result<LogCh
         bytes: log.bytes,
         last_recorded_at: log.scan.chain.recorded_at(),
     })
-}
-
-/// Every blob the events name must be there and be what its name says.
-fn bad_blobs(log: &ReadLog) -> Vec<(Seq, String)> {
-    let named = log.scan.events.iter().filter_map(|recorded| {
-        let blob = match &recorded.event {
-            Event::PlanMade(made) => made.plan,
-            Event::SchemaRecorded(picture) => picture.snapshot,
-            Event::IntegrityChecked(checked) => checked.report,
-            _ => return None,
-        };
-        Some((recorded.seq, blob))
-    });
-    named
-        .filter_map(|(seq, blob)| {
-            let error = log.layout.get_blob(&blob).err()?;
-            Some((
-                seq,
-                format!(
-                    "{} names blob {}…: {error}",
-                    log.scan.events[seq.0 as usize].event.kind(),
-                    blob.digest.short(12)
-                ),
-            ))
-        })
-        .collect()
 }

@@ -161,5 +161,18 @@ fn rows(set: &MigrationSet, history: &History, recovery: &RecoveryState) -> Vec<
             applied_by: applied.map(|change| change.by.clone()),
         }
     });
-    rows.collect()
+    let mut rows: Vec<StatusRow> = rows.collect();
+    let listed = |version: &str| rows.iter().any(|row| row.version == version);
+    let gone = recovery.partial.values().filter(|step| !listed(step.version.as_str()));
+    let gone: Vec<StatusRow> = gone
+        .map(|step| StatusRow {
+            version: step.version.to_string(),
+            name: step.name.clone(),
+            condition: Condition::HalfDone,
+            applied_at: None,
+            applied_by: None,
+        })
+        .collect();
+    rows.extend(gone);
+    rows
 }

@@ -1,13 +1,14 @@
 //! `verify`: ledger = log = files, and the schema is what the last run left.
 
 use annals_event_store::EventStore;
-use annals_events::{CheckOutcome, CheckResults, IntegrityChecked};
+use annals_events::{CheckOutcome, CheckResults, Direction, IntegrityChecked};
 use annals_executor::Interrupt;
 use annals_integrity::{
     CheckFamily, Finding, Severity, check_files, check_ledger, check_schema, check_validity,
     compare_files, family_outcomes,
 };
-use annals_schema::{Snapshot, diff};
+use annals_projections::RecoveryState;
+use annals_schema::diff;
 
 use crate::environment::Environment;
 use crate::error::{Failure, LogFailure};
@@ -55,13 +56,14 @@ pub async fn verify(
     let mut findings = check_ledger(&opened.mismatches);
     findings.extend(check_files(&compare_files(&set, &opened.history)));
     findings.extend(check_validity(&live));
-    let compared = expected_schema(&opened, &mut findings)?;
+    findings.extend(half_done(&opened.recovery));
+    findings.extend(not_compared(&opened));
+    let compared = opened.expected_schema()?;
     if let Some(expected) = &compared {
         findings.extend(check_schema(&diff(expected, &live)));
     }
     findings.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.subject.cmp(&b.subject)));
-    let checks =
-        family_outcomes(&findings, compared.is_some() || opened.history.changes().is_empty());
+    let checks = family_outcomes(&findings, compared.is_some());
     let failed = findings.iter().any(|finding| finding.severity == Severity::Error);
     let result = if failed { CheckOutcome::Failed } else { CheckOutcome::Passed };
     record(&mut opened, checks, result, &findings).await?;
@@ -79,35 +81,53 @@ pub async fn verify(
     Ok(view)
 }
 
-/// The schema as the last run left it, where it can be compared with the live one.
-fn expected_schema(
-    opened: &Opened<'_>,
-    findings: &mut Vec<Finding>,
-) -> Result<Option<Snapshot>, Failure> {
-    let Some(picture) = opened.recovery.schema else {
-        return Ok(None);
+/// Why the live schema is compared with nothing.
+fn not_compared(opened: &Opened<'_>) -> Option<Finding> {
+    let warning = |id, subject: &str, evidence: String, remedy: &str| Finding {
+        id,
+        family: CheckFamily::History,
+        severity: Severity::Warning,
+        subject: subject.to_owned(),
+        evidence,
+        remedy: remedy.to_owned(),
     };
-    let live_major = opened.session.facts().major();
-    if picture.server_major != live_major {
-        findings.push(Finding {
-            id: "schema.other_major",
-            family: CheckFamily::History,
-            severity: Severity::Warning,
-            subject: "server".to_owned(),
-            evidence: format!(
-                "the schema was recorded on PostgreSQL {}, the server is {live_major} now; they \
-                 are not compared",
+    let live = opened.session.facts().major();
+    match opened.recovery.schema {
+        Some(picture) if picture.server_major == live => None,
+        Some(picture) => Some(warning(
+            "schema.other_major",
+            "server",
+            format!(
+                "the schema was recorded on PostgreSQL {}, the server is {live} now; they are not \
+                 compared",
                 picture.server_major
             ),
-            remedy: "the next run records the schema anew".to_owned(),
-        });
-        return Ok(None);
+            "the next run records the schema anew",
+        )),
+        None if opened.history.changes().is_empty() => None,
+        None => Some(warning(
+            "schema.not_recorded",
+            "schema",
+            "the last run was cut short before it recorded the schema it left; there is nothing to \
+             compare with"
+                .to_owned(),
+            "look at the schema yourself; the next run records it anew",
+        )),
     }
-    let stored = opened.recorder.log.layout().get_blob(&picture.snapshot);
-    let stored = stored.map_err(LogFailure::from)?;
-    Snapshot::from_json(&stored).map(Some).map_err(|error| {
-        let folder = opened.recorder.log.layout().root().to_owned();
-        LogFailure::Damaged { folder, reason: error.to_string() }.into()
+}
+
+/// A migration of which only some statements took effect.
+fn half_done(recovery: &RecoveryState) -> impl Iterator<Item = Finding> + '_ {
+    recovery.partial.values().map(|step| Finding {
+        id: "step.half_done",
+        family: CheckFamily::History,
+        severity: Severity::Error,
+        subject: format!("{}_{}", step.version, step.name),
+        evidence: format!("it stopped half-way going {} at {}", step.direction, step.at.to_human()),
+        remedy: match step.direction {
+            Direction::Up => "finish it with: annals migrate".to_owned(),
+            Direction::Down => "finish it with: annals rollback --last 1".to_owned(),
+        },
     })
 }
 

@@ -157,7 +157,16 @@ fn render(
 
 /// A step half-way in the other direction must be finished before anything else.
 fn check_partial(inputs: &Inputs<'_>, direction: Direction, reasons: &mut Vec<Reason>) {
-    let other = inputs.recovery.partial.values().filter(|step| step.direction != direction);
+    let gone =
+        inputs.recovery.partial.values().filter(|step| inputs.set.get(&step.version).is_none());
+    reasons.extend(
+        gone.map(|step| Reason::HalfDoneMissing { id: format!("{}_{}", step.version, step.name) }),
+    );
+    let other = inputs
+        .recovery
+        .partial
+        .values()
+        .filter(|step| step.direction != direction && inputs.set.get(&step.version).is_some());
     reasons.extend(other.map(|step| Reason::HalfDone {
         id: format!("{}_{}", step.version, step.name),
         direction: step.direction,

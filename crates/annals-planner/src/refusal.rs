@@ -61,6 +61,11 @@ pub enum Reason {
         /// `<version>_<name>`.
         id: String,
     },
+    /// A step stopped half-way outside a transaction, and its file is gone.
+    HalfDoneMissing {
+        /// `<version>_<name>`.
+        id: String,
+    },
     /// A step stopped half-way outside a transaction, and its file is one transaction now.
     HalfDoneOtherwise {
         /// `<version>_<name>`.
@@ -96,6 +101,9 @@ impl fmt::Display for Reason {
             Self::NoRollback { id } => write!(f, "{id}: there is no file to roll it back with"),
             Self::Ledger(finding) => write!(f, "{}: {}", finding.subject, finding.evidence),
             Self::InDoubt { id } => write!(f, "{id}: its outcome is not known yet"),
+            Self::HalfDoneMissing { id } => {
+                write!(f, "{id}: it is half done, and its file is gone")
+            }
             Self::HalfDoneOtherwise { id, .. } => write!(
                 f,
                 "{id}: some of its statements are done, one by one, and its file asks for one \
@@ -131,6 +139,9 @@ impl Reason {
             Self::Ledger(finding) => finding.remedy.clone(),
             Self::InDoubt { .. } => {
                 "let it be settled from evidence with: annals status".to_owned()
+            }
+            Self::HalfDoneMissing { .. } => {
+                "restore the file from version control, and finish it".to_owned()
             }
             Self::HalfDoneOtherwise { file, .. } => {
                 format!("put `-- annals: transaction=off` back at the top of {file}")

@@ -23,7 +23,11 @@ fn any_statement() -> impl Strategy<Value = PlannedStatement> {
     let class = prop_oneof![
         Just(StatementClass::Transactional),
         Just(StatementClass::Repeatable),
-        index().prop_map(|(index, table)| StatementClass::ConcurrentIndexBuild { index, table }),
+        index().prop_map(|(index, table)| StatementClass::ConcurrentIndexBuild {
+            index,
+            table,
+            if_not_exists: false,
+        }),
         index().prop_map(|(index, _)| StatementClass::ConcurrentIndexDrop { index }),
     ];
     (class, 1..1_000u32, any::<String>()).prop_map(|(class, line, sql)| PlannedStatement {
@@ -126,9 +130,9 @@ fn reclass(class: &mut StatementClass) {
     *class = match class {
         StatementClass::Transactional => StatementClass::Repeatable,
         StatementClass::Repeatable => StatementClass::Transactional,
-        StatementClass::ConcurrentIndexBuild { index, table } => {
+        StatementClass::ConcurrentIndexBuild { index, table, if_not_exists } => {
             let (index, table) = (index.clone(), format!("{table}x"));
-            StatementClass::ConcurrentIndexBuild { index, table }
+            StatementClass::ConcurrentIndexBuild { index, table, if_not_exists: !*if_not_exists }
         }
         StatementClass::ConcurrentIndexDrop { index } => {
             StatementClass::ConcurrentIndexDrop { index: format!("{index}x") }

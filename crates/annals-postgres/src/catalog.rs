@@ -23,6 +23,7 @@ pub async fn read_schema(session: &mut Session, platform: Platform) -> Result<Sn
     let mut excluded: Vec<String> =
         platform.managed_schemas().iter().map(|name| (*name).to_owned()).collect();
     excluded.push(LEDGER_SCHEMA.to_owned());
+    session.reset().await?;
     // With an empty search path every name the server prints is qualified.
     session
         .run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = ''")

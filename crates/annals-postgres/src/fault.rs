@@ -54,6 +54,12 @@ impl Fault {
         }
     }
 
+    /// Whether the server itself has said no, and goes on serving this session: then nothing of what
+    /// was refused took effect.
+    pub fn is_verdict(&self) -> bool {
+        matches!(self, Self::Server(_)) && !self.ends_session()
+    }
+
     /// Whether the session is over, so that nothing is known of what was under way.
     pub fn ends_session(&self) -> bool {
         match self {

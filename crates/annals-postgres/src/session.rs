@@ -90,20 +90,17 @@ pub struct Session {
     connection: PgConnection,
     settings: SessionSettings,
     facts: ServerFacts,
-    baseline: String,
 }
 
-/// Settings a file may change for the session, behind the transaction that holds it. One string, so
-/// that before and after compare in one round trip.
-const SESSION_STATE: &str = "SELECT concat_ws(E'\\x1f', session_user, current_user, \
-    current_setting('search_path'), current_setting('session_replication_role'), \
-    current_setting('row_security'), current_setting('check_function_bodies'), \
-    current_setting('standard_conforming_strings'), current_setting('default_tablespace'), \
-    current_setting('default_transaction_read_only'), \
-    current_setting('default_transaction_isolation'), current_setting('TimeZone'), \
-    current_setting('DateStyle'), current_setting('client_encoding'), \
-    current_setting('xmloption'), current_setting('default_table_access_method')) AS state, \
-    pg_backend_pid() AS pid, coalesce(pg_current_xact_id_if_assigned()::text, '') AS xid";
+/// What a file's SQL left in the session behind its transaction must not reach the next one.
+const RESET: &str = "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DISCARD TEMP";
+
+/// The last thing asked inside a transaction: is it still the same one of the same backend, and
+/// will its commit be durable when it is acknowledged, whatever the file has set.
+const CHECK: &str = "SELECT pg_catalog.pg_backend_pid() AS pid, \
+    coalesce(pg_catalog.pg_current_xact_id_if_assigned()::text, '') AS xid, \
+    CASE WHEN pg_catalog.current_setting('synchronous_commit') IN ('off', 'local') \
+    THEN pg_catalog.set_config('synchronous_commit', 'on', true) END AS durable";
 
 const FACTS: &str = "SELECT (pg_control_system()).system_identifier::text AS system_identifier, \
     (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline, \
@@ -137,15 +134,14 @@ impl Session {
             user: row.try_get("user_name")?,
             backend_pid: row.try_get("pid")?,
         };
-        let baseline = String::new();
-        let mut session = Self { connection, settings: *settings, facts, baseline };
-        session.prepare().await?;
-        session.baseline = session.state().await?.0;
+        let mut session = Self { connection, settings: *settings, facts };
+        let own = session.own_settings();
+        session.run(&own).await?;
         Ok(session)
     }
 
-    /// Puts the session's own settings in place; `RESET ALL` takes them away.
-    async fn prepare(&mut self) -> Result<(), Fault> {
+    /// The session's own settings; `RESET ALL` takes them away.
+    fn own_settings(&self) -> String {
         // A client that is gone must not leave a statement running behind it: keepalives find a
         // dead peer in about half a minute, and since 14 the server looks while it works.
         let mut sql = format!(
@@ -158,6 +154,16 @@ impl Session {
         if self.facts.version_num >= CHECKS_CLIENT_SINCE {
             sql.push_str("; SET client_connection_check_interval = '1s'");
         }
+        sql
+    }
+
+    /// Gives the session the state it began with: role, settings, temporary objects.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`].
+    pub async fn reset(&mut self) -> Result<(), Fault> {
+        let sql = format!("{RESET}; {}", self.own_settings());
         self.run(&sql).await
     }
 
@@ -181,7 +187,8 @@ impl Session {
         Ok(())
     }
 
-    /// Opens a transaction whose commit is durable when it is acknowledged.
+    /// Opens a transaction whose commit is durable when it is acknowledged, on a session that is as
+    /// it began, whatever ran on it before: one message, one round trip.
     ///
     /// Settings are `SET LOCAL`, so they end with it. `synchronous_commit` is raised to `on` where
     /// it is weaker, and left where it is stricter.
@@ -191,10 +198,12 @@ impl Session {
     /// As [`Self::run`].
     pub async fn begin(&mut self, limits: TransactionLimits) -> Result<(), Fault> {
         let sql = format!(
-            "BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
+            "{RESET}; {}; BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
              SELECT pg_catalog.set_config('synchronous_commit', 'on', true) \
              WHERE pg_catalog.current_setting('synchronous_commit') IN ('off', 'local')",
-            limits.lock_ms, limits.statement_ms
+            self.own_settings(),
+            limits.lock_ms,
+            limits.statement_ms
         );
         self.run(&sql).await
     }
@@ -217,51 +226,22 @@ impl Session {
         self.run("ROLLBACK").await
     }
 
-    async fn state(&mut self) -> Result<(String, i32, String), Fault> {
-        let row = sqlx::query(SESSION_STATE).fetch_one(&mut self.connection).await?;
-        Ok((row.try_get("state")?, row.try_get("pid")?, row.try_get("xid")?))
-    }
-
-    /// Checks, inside the transaction `xid`, that it is still the same transaction of the same
-    /// backend; says whether the file has changed the session's own state.
+    /// Checks, as the last thing inside the transaction `xid`, that it is still the same
+    /// transaction of the same backend, and sees to it that its commit is durable.
     ///
     /// # Errors
     ///
     /// [`Fault::Protocol`] when the transaction was ended behind our back.
-    pub async fn check_transaction(&mut self, xid: &str) -> Result<bool, Fault> {
-        let (state, pid, found) = self.state().await?;
-        if pid != self.facts.backend_pid || found != xid {
-            return Err(Fault::Protocol(format!(
-                "transaction {xid} of backend {} has become transaction {found} of backend {pid}",
-                self.facts.backend_pid
-            )));
+    pub async fn check_transaction(&mut self, xid: &str) -> Result<(), Fault> {
+        let row = sqlx::query(CHECK).fetch_one(&mut self.connection).await?;
+        let (pid, found): (i32, String) = (row.try_get("pid")?, row.try_get("xid")?);
+        if pid == self.facts.backend_pid && found == xid {
+            return Ok(());
         }
-        Ok(state != self.baseline)
-    }
-
-    /// Gives the session the state it began with: role, settings, search path.
-    ///
-    /// # Errors
-    ///
-    /// When that is not possible; the session must then not be used for another step.
-    pub async fn restore_state(&mut self) -> Result<(), Fault> {
-        self.run("RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL").await?;
-        self.prepare().await?;
-        let (state, ..) = self.state().await?;
-        if state == self.baseline {
-            Ok(())
-        } else {
-            Err(Fault::Protocol("the session's settings cannot be restored".to_owned()))
-        }
-    }
-
-    /// Whether the session's state is what it began with.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::run`].
-    pub async fn state_is_clean(&mut self) -> Result<bool, Fault> {
-        Ok(self.state().await?.0 == self.baseline)
+        Err(Fault::Protocol(format!(
+            "transaction {xid} of backend {} has become transaction {found} of backend {pid}",
+            self.facts.backend_pid
+        )))
     }
 
     /// Asks what became of a transaction (`xid8`, in decimal).

@@ -36,6 +36,8 @@ pub struct Change {
     pub at: Timestamp,
     /// Who ran it.
     pub by: String,
+    /// The transaction that holds its ledger row; unknown when it was settled from evidence.
+    pub transaction: Option<String>,
     /// Microseconds it took; unknown when it was settled from evidence.
     pub duration_us: Option<u64>,
 }
@@ -105,7 +107,7 @@ impl History {
         last.map_or(0, |change| change.ordinal)
     }
 
-    fn took_effect(&mut self, key: StepKey, recorded: &Recorded, duration_us: Option<u64>) {
+    fn took_effect(&mut self, key: StepKey, recorded: &Recorded, measured: Option<(u64, String)>) {
         let Some(Intent { seq, hash, started }) = self.open.remove(&key) else {
             return;
         };
@@ -122,7 +124,8 @@ impl History {
             seq: recorded.seq,
             at: recorded.recorded_at,
             by: recorded.actor.name.clone(),
-            duration_us,
+            duration_us: measured.as_ref().map(|(duration_us, _)| *duration_us),
+            transaction: measured.map(|(_, transaction)| transaction),
         };
         self.applied.retain(|applied| applied.version != change.version);
         if change.direction == Direction::Up {
@@ -156,7 +159,8 @@ impl Projection for History {
                 self.open.insert(started.key(), intent);
             }
             Event::StepSucceeded(done) => {
-                self.took_effect(done.key(), recorded, Some(done.duration_us));
+                let measured = (done.duration_us, done.transaction.clone());
+                self.took_effect(done.key(), recorded, Some(measured));
             }
             Event::StepFailed(failed) => {
                 self.failed(failed.key(), recorded, Some(failed.error.clone()));

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use annals_events::{
-    BlobRef, CheckResults, Direction, Effect, Event, FileRef, ReconciledAs, Recorded, RunFinished,
-    RunId, RunOutcome, RunStarted, Seq, StepKey, StepMode, StepStarted, TargetIdentity, Timestamp,
-    Version,
+    BlobRef, CheckResults, Digest, Direction, Effect, Event, FileRef, ReconciledAs, Recorded,
+    RunFinished, RunId, RunOutcome, RunStarted, Seq, StepKey, StepMode, StepStarted,
+    TargetIdentity, Timestamp, Version,
 };
 
 use crate::replay::Projection;
@@ -40,6 +40,8 @@ pub struct OpenStep {
     pub statements: u64,
     /// Outside a transaction: what is known of each statement, by its place from 1.
     pub progress: BTreeMap<u64, StatementState>,
+    /// Outside a transaction: SHA-256 of each statement's text when its intent was recorded.
+    pub intents: BTreeMap<u64, Digest>,
     /// The intent.
     pub seq: Seq,
     /// When it was recorded.
@@ -144,7 +146,10 @@ impl RecoveryState {
         // It stays half done until it has taken effect: this attempt may end before it begins.
         let half_done = self.partial.remove(&started.version);
         let same = half_done.filter(|step| step.ordinal == started.ordinal);
-        let progress = same.as_ref().map(|step| step.progress.clone()).unwrap_or_default();
+        let (progress, intents) = same
+            .as_ref()
+            .map(|step| (step.progress.clone(), step.intents.clone()))
+            .unwrap_or_default();
         self.partial.extend(same.map(|step| (step.version.clone(), step)));
         self.open_step = Some(OpenStep {
             key: started.key(),
@@ -156,6 +161,7 @@ impl RecoveryState {
             file: started.file.clone(),
             statements: started.statements,
             progress,
+            intents,
             seq: recorded.seq,
             at: recorded.recorded_at,
         });
@@ -230,6 +236,10 @@ impl Projection for RecoveryState {
             Event::RunStarted(started) => self.run_started(recorded, started),
             Event::StepStarted(started) => self.step_started(recorded, started),
             Event::StatementStarted(started) => {
+                if let Some(step) = self.open_step.as_mut().filter(|step| step.key == started.key())
+                {
+                    step.intents.insert(started.statement, started.sql);
+                }
                 self.statement(started.key(), started.statement, StatementState::Started);
             }
             Event::StatementSucceeded(done) => {

@@ -648,6 +648,9 @@ History {
                 2026-01-01T00:00:00.007Z,
             ),
             by: "Łucja",
+            transaction: Some(
+                "742",
+            ),
             duration_us: Some(
                 1200,
             ),
@@ -692,6 +695,9 @@ History {
                 2026-01-01T00:00:00.007Z,
             ),
             by: "Łucja",
+            transaction: Some(
+                "742",
+            ),
             duration_us: Some(
                 1200,
             ),

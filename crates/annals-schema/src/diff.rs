@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::snapshot::{ObjectKey, Snapshot};
+use crate::snapshot::{Object, ObjectKey, Snapshot};
 
 /// How one attribute differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,30 @@ pub fn diff(before: &Snapshot, after: &Snapshot) -> Vec<Difference> {
     differences
 }
 
+/// What is expected after a run, given what was expected `before` it, how the schema was `found`
+/// then, and how it was `left`.
+///
+/// The run answers for what it changed. What differed from the expectation before it, and was not
+/// touched by it, goes on differing: a run does not make somebody else's change its own.
+pub fn carry_forward(expected: &Snapshot, found: &Snapshot, left: &Snapshot) -> Snapshot {
+    let mut objects: BTreeMap<&ObjectKey, &BTreeMap<String, String>> = left.iter().collect();
+    for difference in diff(expected, found) {
+        let key = difference.key();
+        if left.get(key) != found.get(key) {
+            continue;
+        }
+        match expected.iter().find(|(expected, _)| *expected == key) {
+            Some((key, attributes)) => objects.insert(key, attributes),
+            None => objects.remove(key),
+        };
+    }
+    Snapshot::new(objects.into_iter().map(|(key, attributes)| Object {
+        attributes: attributes.clone(),
+        kind: key.kind,
+        name: key.name.clone(),
+    }))
+}
+
 fn changes(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec<Change> {
     let mut names: Vec<&String> = old.keys().chain(new.keys()).collect();
     names.sort();
@@ -68,7 +92,7 @@ fn changes(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::{Object, ObjectKind};
+    use crate::snapshot::ObjectKind;
 
     fn picture(objects: &[(&str, &[(&str, &str)])]) -> Snapshot {
         Snapshot::new(objects.iter().map(|(name, attributes)| Object {
@@ -76,6 +100,18 @@ mod tests {
             kind: ObjectKind::Table,
             name: name.to_string(),
         }))
+    }
+
+    #[test]
+    fn what_differed_before_a_run_and_was_not_touched_by_it_goes_on_differing() {
+        let expected = picture(&[("dropped", &[]), ("changed", &[("x", "1")]), ("kept", &[])]);
+        let found = picture(&[("changed", &[("x", "2")]), ("kept", &[]), ("added", &[])]);
+        let left = picture(&[("changed", &[("x", "2")]), ("added", &[]), ("new", &[])]);
+        let after = carry_forward(&expected, &found, &left);
+        let wanted = picture(&[("dropped", &[]), ("changed", &[("x", "1")]), ("new", &[])]);
+        assert_eq!(after, wanted);
+        let repaired = picture(&[("dropped", &[("y", "1")]), ("changed", &[("x", "3")])]);
+        assert_eq!(carry_forward(&expected, &found, &repaired), repaired);
     }
 
     #[test]

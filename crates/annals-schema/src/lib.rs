@@ -6,7 +6,7 @@
 mod diff;
 mod snapshot;
 
-pub use diff::{Change, Difference, diff};
+pub use diff::{Change, Difference, carry_forward, diff};
 pub use snapshot::{
     Family, Object, ObjectKey, ObjectKind, SNAPSHOT_FORMAT, Snapshot, SnapshotError,
 };

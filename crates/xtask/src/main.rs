@@ -91,9 +91,7 @@ fn install_server() -> Result<(), String> {
 
 fn demo(arguments: &[String]) -> Result<(), String> {
     install_server()?;
-    run(&mut cargo(&["build", "--locked", "--package", "annals-cli"]))?;
-    let mut tour = Command::new(root().join("target/debug/annals"));
-    tour.arg("demo");
+    let mut tour = cargo(&["run", "--locked", "--package", "annals-cli", "--", "demo"]);
     if arguments.is_empty() {
         // Our own folder of an earlier tour makes room for the new one.
         let folder = root().join("target/annals-demo");
@@ -102,7 +100,13 @@ fn demo(arguments: &[String]) -> Result<(), String> {
         }
         tour.arg("target/annals-demo");
     }
-    run(tour.args(arguments))
+    // A folder that is named lies where the caller stands.
+    let here = std::env::current_dir().unwrap_or_default();
+    let folders = arguments.iter().map(|argument| match argument.starts_with('-') {
+        true => argument.into(),
+        false => here.join(argument),
+    });
+    run(tour.args(folders))
 }
 
 fn test() -> Result<(), String> {

@@ -51,7 +51,7 @@ pub(crate) fn finish(output: &Output, outcome: &ChangeOutcome) -> ExitCode {
     if let Some(failure) = failure {
         output.say(&describe(failure));
     }
-    outcome.run.as_ref().map_or(ExitCode::Success, |(_, report)| ExitCode::of_run(&report.end))
+    ExitCode::of_change(outcome)
 }
 
 fn human(document: &ChangeDocument) -> String {

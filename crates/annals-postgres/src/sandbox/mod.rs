@@ -7,7 +7,7 @@ mod binaries;
 mod server;
 
 pub use binaries::{Binaries, INSTALL_LINE, find_binaries};
-pub use server::{Lifetime, Sandbox, SandboxError, SandboxOptions, default_folder};
+pub use server::{Lifetime, Sandbox, SandboxError, SandboxOptions, default_folder, lock_folder};
 
 /// Makes a plain PostgreSQL look like Supabase to migrations: roles, `auth`, `storage`, grants.
 pub(crate) const SUPABASE_SQL: &str = include_str!("supabase.sql");

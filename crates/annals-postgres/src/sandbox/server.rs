@@ -117,6 +117,22 @@ pub fn default_folder(base: &Path, workspace: &Path) -> PathBuf {
     base.join(format!("annals-sandbox-{}-{name}", geteuid().as_raw()))
 }
 
+/// Keeps other processes from setting up, starting or stopping the sandbox in `folder` until the
+/// result is dropped.
+///
+/// # Errors
+///
+/// When the file beside the folder cannot be locked.
+pub fn lock_folder(folder: &Path) -> Result<fs::File, SandboxError> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let path = folder.with_file_name(format!(".{name}.lock"));
+    let mut options = fs::OpenOptions::new();
+    let options = options.read(true).write(true).create(true).truncate(false);
+    let file = options.open(&path).map_err(io_error("open", &path))?;
+    file.lock().map_err(io_error("lock", &path))?;
+    Ok(file)
+}
+
 /// Whom the server runs as: nobody else, or as root the user `postgres`.
 fn server_user() -> Result<Option<(u32, u32)>, SandboxError> {
     if !geteuid().is_root() {
@@ -433,10 +449,13 @@ fn is_running(folder: &Path) -> bool {
     let Some(pid) = server_pid(folder).and_then(Pid::from_raw) else {
         return false;
     };
-    // The same number may be another process after a restart of the machine.
+    // The same number may be another process after a restart of the machine, and even another
+    // server: ours was told our data folder.
     let command = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
-    let is_postgres = command.windows(8).any(|part| part == b"postgres");
-    test_kill_process(pid).is_ok() && (is_postgres || !Path::new("/proc/self").exists())
+    let data = data(folder);
+    let data = data.as_os_str().as_encoded_bytes();
+    let is_ours = command.split(|&b| b == 0).any(|argument| argument == data);
+    test_kill_process(pid).is_ok() && (is_ours || !Path::new("/proc/self").exists())
 }
 
 fn kill_server(folder: &Path) {
