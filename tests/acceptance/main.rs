@@ -5,6 +5,7 @@
 mod bad_input;
 mod bad_target;
 mod crash;
+mod guards;
 mod sandbox;
 mod tamper;
 mod tour;

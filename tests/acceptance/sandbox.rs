@@ -125,3 +125,34 @@ fn a_killed_tour_takes_its_server_with_it() {
     tour.wait().expect(-1);
     wait_for("the server's folder to go", || (place.sandboxes() == 0).then_some(()));
 }
+
+#[test]
+fn of_several_commands_at_once_one_sets_the_sandbox_up() {
+    let place = Place::new();
+    let workspace = place.workspace();
+    fs::write(workspace.join("migrations/1_a.sql"), "CREATE TABLE a ();").unwrap();
+    fs::write(workspace.join("rollbacks/1_a_rollback.sql"), "DROP TABLE a;").unwrap();
+    let running: Vec<_> =
+        (0..4).map(|_| place.annals(&workspace, "migrate --sandbox").start()).collect();
+    let applied = running.into_iter().map(|run| run.wait().expect(0));
+    assert_eq!(applied.filter(|outcome| outcome.out.contains("1 step of 1")).count(), 1);
+    place.annals(&workspace, "sandbox stop").run().expect(0);
+}
+
+#[test]
+fn a_stale_process_id_stops_nobody_elses_server() {
+    let place = Place::new();
+    let workspace = place.workspace();
+    let other = place.0.path().join("other");
+    place.annals(place.0.path(), "init other").run().expect(0);
+    let start = |folder: &Path| place.annals(folder, "sandbox start --json").run().expect(0).json();
+    let (ours, theirs) = (start(&workspace), start(&other));
+    let pid_file = format!("{}/data/postmaster.pid", ours["folder"].as_str().unwrap());
+    annals_testkit::kill(ours["pid"].as_u64().unwrap(), "KILL");
+    let text = fs::read_to_string(&pid_file).unwrap();
+    let (_, rest) = text.split_once('\n').unwrap();
+    fs::write(&pid_file, format!("{}\n{rest}", theirs["pid"])).unwrap();
+    place.annals(&workspace, "sandbox stop").run().expect(0);
+    assert!(is_alive(theirs["pid"].as_u64().unwrap()), "the other server was stopped");
+    place.annals(&other, "sandbox stop").run().expect(0);
+}

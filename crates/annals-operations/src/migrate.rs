@@ -13,7 +13,6 @@ use annals_schema::{Snapshot, diff};
 
 use crate::environment::Environment;
 use crate::error::{Failure, LogFailure};
-use crate::logs::ReadLog;
 use crate::open::{self, Opened, Recovered};
 use crate::targets::Target;
 use crate::workspace::Workspace;
@@ -107,19 +106,19 @@ pub async fn plan(
     let workspace = Workspace::find(&environment.folder)?;
     let set = workspace.load()?;
     let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
-    let log = match target.layout.segments().exists() {
-        true => Some(ReadLog::open(target.layout.clone(), target.verifier()?)?),
-        false => None,
-    };
-    let events = log.as_ref().map(ReadLog::events).transpose()?.unwrap_or_default();
+    let look = open::look(environment, &workspace, &target, "annals/plan").await?;
+    let identity = look.session.facts().identity.clone();
+    look.session.close().await;
+    let (events, ledger) = (look.events.as_slice(), look.ledger.as_slice());
     let (history, recovery): (History, RecoveryState) = (replay(events), replay(events));
-    let mut reached = open::reach(environment, &workspace, &target, "annals/plan").await?;
-    let ledger = open::read_ledger(&mut reached.session, &workspace).await?;
-    open::check_log_is_here(&target, &ledger)?;
-    let identity = reached.session.facts().identity.clone();
-    reached.session.close().await;
-    open::check_identity(&target, &identity, recovery.target.as_ref())?;
-    open::check_log_is_whole(&target, &ledger, events.len() as u64)?;
+    let mismatches = compare_ledger(ledger, &history, events);
+    if let Some(holder) =
+        look.holder.filter(|_| recovery.open_run.is_some() || !mismatches.is_empty())
+    {
+        let what = format!("the target {:?}", target.name);
+        return Err(Failure::Locked { what, holder: open::describe_holder(Some(&holder)) });
+    }
+    open::check_log_is_whole(&target, ledger, events.len() as u64)?;
     let precondition = Precondition {
         log_size: events.len() as u64,
         log_head: events.last().map_or(annals_events::LeafHash::ZERO, |event| event.leaf),
@@ -134,7 +133,7 @@ pub async fn plan(
             set: &set,
             history: &history,
             recovery: &recovery,
-            mismatches: &compare_ledger(&ledger, &history, events),
+            mismatches: &mismatches,
             precondition: &precondition,
         },
     )?;

@@ -40,6 +40,60 @@ pub(crate) struct Reached {
     pub(crate) spec: ConnectionSpec,
 }
 
+/// A look at a target that writes nothing and waits for nobody: log and ledger of one moment.
+pub(crate) struct Look {
+    pub(crate) session: Session,
+    pub(crate) spec: ConnectionSpec,
+    pub(crate) events: Vec<Recorded>,
+    pub(crate) ledger: Vec<LedgerRow>,
+    /// Who is at work on the target: what that run has committed may be in the ledger before it is
+    /// in the log.
+    pub(crate) holder: Option<LockHolder>,
+}
+
+/// How often log and ledger are read again while somebody appends between the two.
+const LOOKS: u32 = 5;
+
+/// Looks at a target.
+pub(crate) async fn look(
+    environment: &Environment,
+    workspace: &Workspace,
+    target: &Target,
+    application: &str,
+) -> Result<Look, Failure> {
+    // A damaged log is said to be damaged before anybody reaches for the target.
+    let mut log = read_log(target)?;
+    let Reached { mut session, spec } = reach(environment, workspace, target, application).await?;
+    let lock = LockKey::of(&workspace.config().workspace);
+    let mut attempt = 1;
+    loop {
+        let ledger = read_ledger(&mut session, workspace).await?;
+        let holder = session.lock_holder(lock).await.map_err(fault(target))?;
+        let again = read_log(target)?;
+        // The log was read first: what the ledger has beyond it is the work of the run that holds
+        // the lock. If that run has ended meanwhile, the log has moved on, and all is read anew.
+        let stands_still = again.len() == log.len();
+        let is_busy = holder.is_some() && attempt >= LOOKS;
+        if stands_still || is_busy || attempt >= 4 * LOOKS {
+            check_log_is_here(target, &ledger)?;
+            let known: RecoveryState = replay(&log);
+            check_identity(target, &session.facts().identity, known.target.as_ref())?;
+            return Ok(Look { session, spec, events: log, ledger, holder });
+        }
+        log = again;
+        attempt += 1;
+    }
+}
+
+/// All events of a target's log, verified; none where there is no log yet.
+fn read_log(target: &Target) -> Result<Vec<Recorded>, Failure> {
+    if !target.layout.segments().exists() {
+        return Ok(Vec::new());
+    }
+    let log = ReadLog::open(target.layout.clone(), target.verifier()?)?;
+    Ok(log.events()?.to_vec())
+}
+
 /// A target opened for work: its lock held, its log open, nothing in doubt.
 pub(crate) struct Opened<'a> {
     pub(crate) session: Session,

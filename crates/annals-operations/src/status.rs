@@ -4,12 +4,10 @@ use annals_events::{Direction, Timestamp};
 use annals_executor::Interrupt;
 use annals_integrity::{FileState, Finding, LedgerMismatch, compare_files, compare_ledger};
 use annals_migrations::MigrationSet;
-use annals_postgres::LockKey;
 use annals_projections::{History, RecoveryState, RunSummary, replay};
 
 use crate::environment::Environment;
 use crate::error::Failure;
-use crate::logs::ReadLog;
 use crate::open::{self, Recovered, describe_holder};
 use crate::targets::Target;
 use crate::workspace::Workspace;
@@ -88,35 +86,24 @@ pub async fn status(
     let workspace = Workspace::find(&environment.folder)?;
     let set = workspace.load()?;
     let target = Target::resolve(environment, &workspace, target)?;
-    let log = match target.layout.segments().exists() {
-        true => Some(ReadLog::open(target.layout.clone(), target.verifier()?)?),
-        false => None,
-    };
+    let mut look = open::look(environment, &workspace, &target, "annals/status").await?;
     let mut recovered = Vec::new();
-    let mut events = log.as_ref().map(ReadLog::events).transpose()?.unwrap_or_default().to_vec();
-    let mut recovery: RecoveryState = replay(&events);
-    let mut reached = open::reach(environment, &workspace, &target, "annals/status").await?;
-    let mut running = None;
-    if recovery.open_run.is_some() {
-        let lock = LockKey::of(&workspace.config().workspace);
-        let holder = reached.session.lock_holder(lock).await.map_err(open::fault(&target))?;
-        running = holder.map(|holder| describe_holder(Some(&holder)));
-        if running.is_none() {
-            let mut opened =
-                open::open(environment, &workspace, &target, "annals/status", interrupt).await?;
-            recovered = std::mem::take(&mut opened.recovered);
-            events = opened.events().to_vec();
-            recovery = replay(&events);
-            opened.close().await;
-        }
+    let mut recovery: RecoveryState = replay(&look.events);
+    if recovery.open_run.is_some() && look.holder.is_none() {
+        let mut opened =
+            open::open(environment, &workspace, &target, "annals/status", interrupt).await?;
+        recovered = std::mem::take(&mut opened.recovered);
+        opened.close().await;
+        // What was in doubt is settled: ledger and log anew.
+        look = open::look(environment, &workspace, &target, "annals/status").await?;
+        recovery = replay(&look.events);
     }
-    let history: History = replay(&events);
-    let ledger = open::read_ledger(&mut reached.session, &workspace).await?;
-    open::check_log_is_here(&target, &ledger)?;
-    let facts = reached.session.facts().clone();
-    reached.session.close().await;
-    open::check_identity(&target, &facts.identity, recovery.target.as_ref())?;
-    let mut mismatches = compare_ledger(&ledger, &history, &events);
+    let history: History = replay(&look.events);
+    let facts = look.session.facts().clone();
+    look.session.close().await;
+    let mut mismatches = compare_ledger(&look.ledger, &history, &look.events);
+    let at_work = recovery.open_run.is_some() || !mismatches.is_empty();
+    let running = look.holder.filter(|_| at_work).map(|holder| describe_holder(Some(&holder)));
     if running.is_some() {
         // What a run under way has committed is in the ledger before it is in the log.
         mismatches.retain(|mismatch| {
@@ -124,10 +111,10 @@ pub async fn status(
         });
     }
     Ok(StatusView {
-        address: reached.spec.address(),
+        address: look.spec.address(),
         database: facts.identity.database.clone(),
         server_version: facts.short_version().to_owned(),
-        log_size: events.len() as u64,
+        log_size: look.events.len() as u64,
         rows: rows(&set, &history, &recovery),
         mismatches: mismatches.iter().map(LedgerMismatch::finding).collect(),
         recovered,
