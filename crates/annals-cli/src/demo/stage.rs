@@ -185,7 +185,9 @@ impl<'a> Stage<'a> {
     /// Starts a migrate, waits until its step has begun, and kills it.
     pub(super) fn kill_in_the_middle(&mut self) -> Result<(), Failure> {
         let line = "annals migrate";
-        self.line(&format!("\n{HINT}${HINT:#} {STRONG}{line} & sleep 1; kill -9 $!{STRONG:#}"));
+        self.line(&format!(
+            "\n{HINT}${HINT:#} {STRONG}{line} &{STRONG:#}   {FAINT}its statement begins …{FAINT:#}"
+        ));
         let before = self.count("step_started");
         let mut child = self
             .command(&["migrate"])
@@ -200,7 +202,7 @@ impl<'a> Stage<'a> {
         std::thread::sleep(Duration::from_millis(300));
         let killed = child.kill().and_then(|()| child.wait());
         killed.map_err(|error| unexpected(line, error.to_string()))?;
-        self.line("Killed");
+        self.line(&format!("{HINT}${HINT:#} {STRONG}kill -9 {}{STRONG:#}", child.id()));
         self.commands.push(Step { command: format!("{line} (killed)"), exit_code: 137 });
         Ok(())
     }
