@@ -439,7 +439,7 @@ fn a_file_outside_a_transaction_goes_on_behind_the_statements_that_are_done() {
         assert_eq!(states(workspace), ["1 half done"]);
     };
     let pattern = "error: 1_counted.sql:5: division by zero (SQLSTATE 22012) … \
-        next: the statements before it stand: correct this one in the file, then annals migrate \
+        next: what took effect before stands: correct the file behind it, then annals migrate \
         continues there";
     stops(pattern);
     stops(pattern);

@@ -339,14 +339,13 @@ fn failed_hint(code: Option<&str>, effect: Effect, again: &str) -> String {
             format!("nothing of this step was kept: when the cause is gone, {again}")
         }
         (None, Effect::Partial) => {
-            format!("the statements before it stand: when the cause is gone, {again} continues")
+            format!("what took effect before stands: when the cause is gone, {again} continues")
         }
         (_, Effect::None) => {
             format!("nothing of this step was kept: correct the file, then {again}")
         }
         (_, Effect::Partial) => format!(
-            "the statements before it stand: correct this one in the file, then {again} continues \
-             there"
+            "what took effect before stands: correct the file behind it, then {again} continues there"
         ),
     }
 }

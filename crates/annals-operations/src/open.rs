@@ -62,17 +62,16 @@ pub(crate) async fn look(
     application: &str,
 ) -> Result<Look, Failure> {
     // A damaged log is said to be damaged before anybody reaches for the target.
-    let mut log = read_log(target)?;
+    let (mut bytes, mut log) = (log_bytes(target), read_log(target)?);
     let Reached { mut session, spec } = reach(environment, workspace, target, application).await?;
     let lock = LockKey::of(&workspace.config().workspace);
     let mut attempt = 1;
     loop {
         let ledger = read_ledger(&mut session, workspace).await?;
         let holder = session.lock_holder(lock).await.map_err(fault(target))?;
-        let again = read_log(target)?;
         // The log was read first: what the ledger has beyond it is the work of the run that holds
-        // the lock. If that run has ended meanwhile, the log has moved on, and all is read anew.
-        let stands_still = again.len() == log.len();
+        // the lock. If that run has ended meanwhile, the log has grown, and all is read anew.
+        let stands_still = log_bytes(target) == bytes;
         let is_busy = holder.is_some() && attempt >= LOOKS;
         if stands_still || is_busy || attempt >= 4 * LOOKS {
             check_log_is_here(target, &ledger)?;
@@ -80,9 +79,15 @@ pub(crate) async fn look(
             check_identity(target, &session.facts().identity, known.target.as_ref())?;
             return Ok(Look { session, spec, events: log, ledger, holder });
         }
-        log = again;
+        (bytes, log) = (log_bytes(target), read_log(target)?);
         attempt += 1;
     }
+}
+
+/// Bytes of a target's segments: a log only grows.
+fn log_bytes(target: &Target) -> u64 {
+    let entries = std::fs::read_dir(target.layout.segments()).into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
 }
 
 /// All events of a target's log, verified; none where there is no log yet.

@@ -144,17 +144,21 @@ impl Session {
     fn own_settings(&self) -> String {
         // A client that is gone must not leave a statement running behind it: keepalives find a
         // dead peer in about half a minute, and since 14 the server looks while it works.
-        let mut sql = format!(
-            "SET lock_timeout = {}; SET statement_timeout = 0; \
-             SET idle_in_transaction_session_timeout = '60s'; \
-             SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; \
-             SET tcp_keepalives_count = 4",
-            self.settings.lock_timeout_ms
-        );
+        let mut settings = vec![
+            ("lock_timeout", self.settings.lock_timeout_ms.to_string()),
+            ("statement_timeout", "0".to_owned()),
+            ("idle_in_transaction_session_timeout", "60s".to_owned()),
+            ("tcp_keepalives_idle", "10".to_owned()),
+            ("tcp_keepalives_interval", "5".to_owned()),
+            ("tcp_keepalives_count", "4".to_owned()),
+        ];
         if self.facts.version_num >= CHECKS_CLIENT_SINCE {
-            sql.push_str("; SET client_connection_check_interval = '1s'");
+            settings.push(("client_connection_check_interval", "1s".to_owned()));
         }
-        sql
+        let calls = settings
+            .iter()
+            .map(|(name, value)| format!("pg_catalog.set_config('{name}', '{value}', false)"));
+        format!("SELECT {}", calls.collect::<Vec<_>>().join(", "))
     }
 
     /// Gives the session the state it began with: role, settings, temporary objects.
@@ -198,9 +202,10 @@ impl Session {
     /// As [`Self::run`].
     pub async fn begin(&mut self, limits: TransactionLimits) -> Result<(), Fault> {
         let sql = format!(
-            "{RESET}; {}; BEGIN; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
-             SELECT pg_catalog.set_config('synchronous_commit', 'on', true) \
-             WHERE pg_catalog.current_setting('synchronous_commit') IN ('off', 'local')",
+            "{RESET}; {}; BEGIN; SELECT pg_catalog.set_config('lock_timeout', '{}', true), \
+             pg_catalog.set_config('statement_timeout', '{}', true), \
+             CASE WHEN pg_catalog.current_setting('synchronous_commit') IN ('off', 'local') \
+             THEN pg_catalog.set_config('synchronous_commit', 'on', true) END",
             self.own_settings(),
             limits.lock_ms,
             limits.statement_ms

@@ -91,7 +91,10 @@ fn verified(document: &LogVerifyDocument) -> String {
             document.torn_bytes
         ));
     }
-    text.push_str(&format!("  {FAINT}root{FAINT:#}      {}\n", document.root));
+    // Of a log that is not intact it is the root of what could be read, which nobody has signed.
+    if document.reason.is_none() {
+        text.push_str(&format!("  {FAINT}root{FAINT:#}      {}\n", document.root));
+    }
     text
 }
 
