@@ -9,7 +9,7 @@ pub(crate) struct TargetArguments {
     #[arg(long, short, value_name = "NAME")]
     target: Option<String>,
 
-    /// The workspace's private PostgreSQL, started if need be
+    /// The workspace's private PostgreSQL; a command that reaches for it starts it
     #[arg(long, conflicts_with = "target")]
     sandbox: bool,
 }
