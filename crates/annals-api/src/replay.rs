@@ -212,10 +212,6 @@ pub struct StateDocument {
     pub schema_fingerprint: Option<String>,
 }
 
-fn id(step: &OpenStep) -> String {
-    format!("{}_{}", step.version, step.name)
-}
-
 impl From<&StateView> for StateDocument {
     fn from(view: &StateView) -> Self {
         let recovery = &view.recovery;
@@ -251,8 +247,8 @@ impl From<&StateView> for StateDocument {
                 finished_at: None,
                 by: run.by.clone(),
             }),
-            in_doubt: recovery.open_step.as_ref().map(id),
-            half_done: half_done.map(id).collect(),
+            in_doubt: recovery.open_step.as_ref().map(OpenStep::id),
+            half_done: half_done.map(OpenStep::id).collect(),
             last_run: recovery.last_run.as_ref().map(|run| RunState {
                 run: run.run.to_string(),
                 direction: run.direction.as_str(),

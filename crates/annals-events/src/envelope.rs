@@ -40,6 +40,13 @@ pub struct TargetIdentity {
     pub timeline: u32,
 }
 
+impl TargetIdentity {
+    /// Whether both name one database of one server; its timeline rises with each promotion.
+    pub fn is_same_database(&self, other: &Self) -> bool {
+        self.system_identifier == other.system_identifier && self.database == other.database
+    }
+}
+
 /// An event before it has a place in a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {

@@ -239,6 +239,13 @@ pub struct RecordedError {
     pub statement: Option<u64>,
 }
 
+impl RecordedError {
+    /// An error that is not the server's, and of no place in a file.
+    pub fn of_message(message: impl Into<String>) -> Self {
+        Self { code: None, line: None, message: message.into(), statement: None }
+    }
+}
+
 /// Names one step of one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StepKey {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use annals_events::{Evidence, ReconciledAs, StepKey, StepMode, TargetIdentity};
 use annals_postgres::{ConnectError, Fault, LedgerError, Session, TransactionStatus};
-use annals_projections::{OpenStep, StatementState};
+use annals_projections::OpenStep;
 
 use crate::context::RunContext;
 
@@ -85,9 +85,7 @@ async fn ask(
 
 fn check_identity(session: &Session, expected: &TargetIdentity) -> Result<(), ReconcileError> {
     let found = &session.facts().identity;
-    let same = found.system_identifier == expected.system_identifier
-        && found.database == expected.database;
-    if same {
+    if found.is_same_database(expected) {
         return Ok(());
     }
     let show = |identity: &TargetIdentity| {
@@ -129,10 +127,7 @@ pub async fn reconcile(
         let rows = session.read_statements(workspace, &step.version, step.ordinal).await?;
         statements_done = rows.len() as u64;
     }
-    let begun = step
-        .progress
-        .values()
-        .any(|state| matches!(state, StatementState::Started | StatementState::Succeeded));
+    let begun = !step.progress.is_empty();
     let found = match (ledger_row, statements_done > 0 || begun) {
         (true, _) => ReconciledAs::TookEffect,
         (false, true) => ReconciledAs::Partial,

@@ -7,7 +7,7 @@ use annals_events::{
     StepFailed, StepKey, StepMode, StepStarted, StepSucceeded,
 };
 use annals_migrations::{Plan, PlannedStep};
-use annals_postgres::{Fault, NewLedgerRow, Session};
+use annals_postgres::{Fault, NewLedgerRow, Session, TransactionLimits};
 
 use crate::context::{Intent, Progress, Recorder, RecorderError, RunContext};
 use crate::failpoint;
@@ -246,8 +246,7 @@ fn take_in<R, P: Progress>(
             Some((RunEnd::Failed { step: at, error, effect, hint }, 0, false))
         }
         StepEnd::Interrupted { effect, reason } => {
-            let error =
-                RecordedError { code: None, line: None, message: reason.clone(), statement: None };
+            let error = RecordedError::of_message(&reason);
             waiting.push(failed(&error, effect));
             Some((RunEnd::Interrupted { step: at, reason }, 0, false))
         }
@@ -263,10 +262,9 @@ fn take_in<R, P: Progress>(
                     }
                 }
                 ReconciledAs::NoEffect | ReconciledAs::Partial => {
-                    let message = "the connection was lost around its commit, which did not \
-                                   take effect"
-                        .to_owned();
-                    let error = RecordedError { code: None, line: None, message, statement: None };
+                    let error = RecordedError::of_message(
+                        "the connection was lost around its commit, which did not take effect",
+                    );
                     stage.progress.step_failed(step, &error);
                     let effect = match found {
                         ReconciledAs::Partial => Effect::Partial,
@@ -395,16 +393,19 @@ fn shorten(mut message: String) -> String {
 /// SQLSTATE of a unique violation: somebody else has written the ledger row.
 pub(crate) const UNIQUE_VIOLATION: &str = "23505";
 
-/// Says that somebody else has taken the step.
-pub(crate) fn already_taken(step: &PlannedStep) -> RecordedError {
+/// The end of a step that somebody else has taken.
+pub(crate) fn already_taken(step: &PlannedStep) -> StepEnd {
     let did = match step.direction {
         Direction::Up => "applied",
         Direction::Down => "rolled back",
     };
-    RecordedError {
-        code: Some(UNIQUE_VIOLATION.to_owned()),
-        line: None,
-        message: format!("{} has been {did} by another runner in the meantime", step.id()),
-        statement: None,
-    }
+    let message = format!("{} has been {did} by another runner in the meantime", step.id());
+    let code = Some(UNIQUE_VIOLATION.to_owned());
+    let error = RecordedError { code, ..RecordedError::of_message(message) };
+    StepEnd::Failed { error, effect: Effect::None, hint: None }
+}
+
+/// The limits a step's transactions run under.
+pub(crate) fn limits(step: &PlannedStep) -> TransactionLimits {
+    TransactionLimits { lock_ms: step.timeouts.lock_ms, statement_ms: step.timeouts.statement_ms }
 }

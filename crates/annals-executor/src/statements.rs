@@ -9,13 +9,13 @@ use std::time::Instant;
 
 use annals_events::{Digest, Effect, Event, RecordedError, StatementStarted, StatementSucceeded};
 use annals_migrations::{PlannedStatement, PlannedStep, StatementClass};
-use annals_postgres::{Fault, StatementRow, TransactionLimits};
+use annals_postgres::{Fault, StatementRow};
 
 use crate::concurrent;
 use crate::context::{Intent, Recorder};
 use crate::failpoint;
-use crate::run::{Stage, StepEnd, UNIQUE_VIOLATION, already_taken, ledger_row};
-use crate::transaction::{Stopped, run_cancellable, settle};
+use crate::run::{Stage, StepEnd, UNIQUE_VIOLATION, already_taken, describe, ledger_row, limits};
+use crate::transaction::{Stopped, commit, run_cancellable};
 
 pub(crate) async fn run<R: Recorder, P: crate::Progress>(
     stage: &mut Stage<'_, R, P>,
@@ -78,7 +78,7 @@ fn sql_digest(statement: &PlannedStatement) -> Digest {
 }
 
 fn refused(message: String, effect: Effect) -> StepEnd {
-    let error = RecordedError { code: None, line: None, message, statement: None };
+    let error = RecordedError::of_message(message);
     StepEnd::Failed { error, effect, hint: None }
 }
 
@@ -148,10 +148,6 @@ fn effect(step: &PlannedStep, n: usize, stopped: &Stopped) -> Effect {
     if alone && !lost { Effect::None } else { Effect::Partial }
 }
 
-fn limits(step: &PlannedStep) -> TransactionLimits {
-    TransactionLimits { lock_ms: step.timeouts.lock_ms, statement_ms: step.timeouts.statement_ms }
-}
-
 /// The statement and its row in one transaction.
 async fn in_transaction<R, P>(
     stage: &mut Stage<'_, R, P>,
@@ -211,13 +207,8 @@ async fn write_ledger_row<R, P: crate::Progress>(
         Err(fault) => return row_not_written(stage, step, &fault).await,
     };
     failpoint::hit("before_commit");
-    match stage.session.commit().await {
-        Ok(()) => StepEnd::Done { transaction },
-        // The row decides whether the step is done: the target is asked for it.
-        Err(fault) if !fault.is_verdict() => {
-            stage.progress.in_doubt(step);
-            settle(stage, step, at, &transaction).await
-        }
+    match commit(stage, step, at, transaction).await {
+        Ok(end) => end,
         Err(fault) => row_not_written(stage, step, &fault).await,
     }
 }
@@ -229,10 +220,9 @@ async fn row_not_written<R, P>(
 ) -> StepEnd {
     let _ = stage.session.roll_back().await;
     if fault.code() == Some(UNIQUE_VIOLATION) {
-        let error = already_taken(step);
-        return StepEnd::Failed { error, effect: Effect::None, hint: None };
+        return already_taken(step);
     }
     // Every statement is noted in the target; the next run writes the row.
-    let (error, hint) = crate::run::describe(fault, step, None);
+    let (error, hint) = describe(fault, step, None);
     StepEnd::Failed { error, effect: Effect::Partial, hint }
 }

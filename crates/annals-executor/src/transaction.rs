@@ -6,11 +6,13 @@
 
 use annals_events::{Effect, ReconciledAs, StepMode, StepReconciled};
 use annals_migrations::PlannedStep;
-use annals_postgres::{Fault, Session, TransactionLimits};
+use annals_postgres::{Fault, Session};
 
 use crate::context::{Intent, Recorder, RunContext};
 use crate::reconcile::settle_commit;
-use crate::run::{Stage, StepEnd, UNIQUE_VIOLATION, already_taken, describe, key, ledger_row};
+use crate::run::{
+    Stage, StepEnd, UNIQUE_VIOLATION, already_taken, describe, key, ledger_row, limits,
+};
 use crate::{failpoint, interrupt::Interrupt};
 
 pub(crate) async fn run<R: Recorder, P: crate::Progress>(
@@ -19,11 +21,7 @@ pub(crate) async fn run<R: Recorder, P: crate::Progress>(
     at: usize,
     intent: Intent,
 ) -> StepEnd {
-    let limits = TransactionLimits {
-        lock_ms: step.timeouts.lock_ms,
-        statement_ms: step.timeouts.statement_ms,
-    };
-    let transaction = match inside(stage, step, at, intent, limits).await {
+    let transaction = match inside(stage, step, at, intent).await {
         Ok(transaction) => transaction,
         Err(end) => {
             // The server has rolled back already, or does when it notices that we are gone.
@@ -32,17 +30,32 @@ pub(crate) async fn run<R: Recorder, P: crate::Progress>(
         }
     };
     failpoint::hit("before_commit");
+    commit(stage, step, at, transaction)
+        .await
+        .unwrap_or_else(|fault| StepEnd::failed(&fault, step, None))
+}
+
+/// Commits `transaction`, which holds the step's ledger row; where the answer is lost, the target is
+/// asked for that row.
+///
+/// # Errors
+///
+/// The server's refusal (a deferred constraint, say): it has rolled back.
+pub(crate) async fn commit<R, P: crate::Progress>(
+    stage: &mut Stage<'_, R, P>,
+    step: &PlannedStep,
+    at: usize,
+    transaction: String,
+) -> Result<StepEnd, Fault> {
     // From here to the answer nobody can say whether the step took effect.
     match stage.session.commit().await {
-        Ok(()) => {}
-        Err(fault) if !fault.is_verdict() => {
+        Ok(()) => Ok(StepEnd::Done { transaction }),
+        Err(fault) if fault.is_verdict() => Err(fault),
+        Err(_) => {
             stage.progress.in_doubt(step);
-            return settle(stage, step, at, &transaction).await;
+            Ok(settle(stage, step, at, &transaction).await)
         }
-        // The server answered: a deferred constraint, say. It has rolled back.
-        Err(fault) => return StepEnd::failed(&fault, step, None),
     }
-    StepEnd::Done { transaction }
 }
 
 /// The step's work up to its commit; returns its transaction.
@@ -51,17 +64,15 @@ async fn inside<R: Recorder, P: crate::Progress>(
     step: &PlannedStep,
     at: usize,
     intent: Intent,
-    limits: TransactionLimits,
 ) -> Result<String, StepEnd> {
     let failed = |fault: Fault| StepEnd::failed(&fault, step, None);
-    stage.session.begin(limits).await.map_err(failed)?;
+    stage.session.begin(limits(step)).await.map_err(failed)?;
     failpoint::hit("after_begin");
     let row = ledger_row(stage.context, step, at, intent);
     let transaction = match stage.session.insert_ledger_row(&row).await {
         Ok(transaction) => transaction,
         Err(fault) if fault.code() == Some(UNIQUE_VIOLATION) => {
-            let error = already_taken(step);
-            return Err(StepEnd::Failed { error, effect: Effect::None, hint: None });
+            return Err(already_taken(step));
         }
         Err(fault) => return Err(failed(fault)),
     };
@@ -81,7 +92,7 @@ async fn inside<R: Recorder, P: crate::Progress>(
 }
 
 /// Settles the commit of a step after the connection was lost around it.
-pub(crate) async fn settle<R, P>(
+async fn settle<R, P>(
     stage: &mut Stage<'_, R, P>,
     step: &PlannedStep,
     at: usize,

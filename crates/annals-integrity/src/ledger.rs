@@ -111,7 +111,7 @@ impl LedgerMismatch {
         let (id, subject, evidence, remedy) = match self {
             Self::NotInLedger(change) => (
                 "ledger.missing_row",
-                format!("{}_{}", change.version, change.name),
+                change.id(),
                 format!(
                     "the log says its change {} ({}) took effect at {}, the target's ledger has no \
                      row of it",

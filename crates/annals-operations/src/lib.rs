@@ -35,7 +35,7 @@ pub use migrate::{
 };
 pub use moment::{Moment, parse_moment};
 pub use open::Recovered;
-pub use sandbox::{PrivateServer, SandboxInfo, sandbox_start, sandbox_stop, sandbox_url};
+pub use sandbox::{PrivateServer, SandboxInfo, sandbox_start, sandbox_stop};
 pub use show::{HistoryView, LogCheck, LogView, StateView, history, log_show, log_verify, state};
 pub use status::StatusRow;
 pub use status::{Condition, StatusView, status};

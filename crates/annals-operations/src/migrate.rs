@@ -115,8 +115,7 @@ pub async fn plan(
     if let Some(holder) =
         look.holder.filter(|_| recovery.open_run.is_some() || !mismatches.is_empty())
     {
-        let what = format!("the target {:?}", target.name);
-        return Err(Failure::Locked { what, holder: open::describe_holder(Some(&holder)) });
+        return Err(open::locked(&target, Some(&holder)));
     }
     open::check_log_is_whole(&target, ledger, events.len() as u64)?;
     let precondition = Precondition {

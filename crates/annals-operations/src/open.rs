@@ -150,9 +150,7 @@ pub(crate) fn check_identity(
     let Some(expected) = expected else {
         return Ok(());
     };
-    let same = found.system_identifier == expected.system_identifier
-        && found.database == expected.database;
-    if same {
+    if found.is_same_database(expected) {
         return Ok(());
     }
     let show = |identity: &TargetIdentity| {
@@ -189,6 +187,12 @@ async fn pause(
     }
 }
 
+/// Another run is at work on the target.
+pub(crate) fn locked(target: &Target, holder: Option<&LockHolder>) -> Failure {
+    let what = format!("the target {:?}", target.name);
+    Failure::Locked { what, holder: describe_holder(holder) }
+}
+
 async fn take_lock(
     environment: &Environment,
     target: &Target,
@@ -203,8 +207,7 @@ async fn take_lock(
         }
         if !pause(environment, interrupt, deadline).await? {
             let holder = session.lock_holder(lock).await.map_err(fault(target))?;
-            let what = format!("the target {:?}", target.name);
-            return Err(Failure::Locked { what, holder: describe_holder(holder.as_ref()) });
+            return Err(locked(target, holder.as_ref()));
         }
     }
 }
@@ -375,8 +378,7 @@ impl Opened<'_> {
         Ok(())
     }
 
-    /// Registers the target in a fresh log, settles what an interrupted run left, and takes the
-    /// picture of the schema that run did not take.
+    /// Registers the target in a fresh log, and settles what an interrupted run left.
     async fn settle(&mut self, workspace: &Workspace) -> Result<(), Failure> {
         if self.recorder.log.head().size == 1 {
             let registered = TargetRegistered {
@@ -395,7 +397,7 @@ impl Opened<'_> {
                     .await
                     .map_err(TargetFailure::from)?;
                 steps_done += u64::from(found == ReconciledAs::TookEffect);
-                settled = Some((format!("{}_{}", step.version, step.name), found));
+                settled = Some((step.id(), found));
                 let event = annals_events::StepReconciled {
                     evidence,
                     found,

@@ -97,18 +97,6 @@ pub fn sandbox_stop(environment: &Environment, workspace: &Workspace) -> Result<
     Ok(Sandbox::stop(&folder)?)
 }
 
-/// Where it is, starting it if need be.
-///
-/// # Errors
-///
-/// As [`sandbox_start`].
-pub async fn sandbox_url(
-    environment: &Environment,
-    workspace: &Workspace,
-) -> Result<SandboxInfo, Failure> {
-    sandbox_start(environment, workspace).await
-}
-
 /// A PostgreSQL that lives as long as this value, prepared like Supabase, outside any workspace.
 pub struct PrivateServer {
     sandbox: Sandbox,

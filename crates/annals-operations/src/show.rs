@@ -1,6 +1,6 @@
 //! `history`, `state`, `log show` and `log verify`: from the log alone, the database may be gone.
 
-use annals_events::{Event, Recorded, Seq, Timestamp};
+use annals_events::{Event, Recorded, Seq};
 use annals_integrity::LogVerification;
 use annals_projections::{AsOf, History, RecoveryState, Selection, replay, select};
 
@@ -157,8 +157,6 @@ pub struct LogCheck {
     pub blobs: Vec<(Seq, String)>,
     /// Bytes read.
     pub bytes: u64,
-    /// When the last event was recorded.
-    pub last_recorded_at: Option<Timestamp>,
 }
 
 /// Verifies a log against its checkpoint and the public key.
@@ -176,6 +174,5 @@ pub fn log_verify(environment: &Environment, source: &LogSource) -> Result<LogCh
         origin: origin(&log.scan.events),
         verification,
         bytes: log.bytes,
-        last_recorded_at: log.scan.chain.recorded_at(),
     })
 }

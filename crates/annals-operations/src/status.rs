@@ -4,7 +4,7 @@ use annals_events::{Direction, Timestamp};
 use annals_executor::Interrupt;
 use annals_integrity::{FileState, Finding, LedgerMismatch, compare_files, compare_ledger};
 use annals_migrations::MigrationSet;
-use annals_projections::{History, RecoveryState, RunSummary, replay};
+use annals_projections::{History, RecoveryState, replay};
 
 use crate::environment::Environment;
 use crate::error::Failure;
@@ -69,8 +69,6 @@ pub struct StatusView {
     pub recovered: Vec<Recovered>,
     /// Who is running something on the target right now.
     pub running: Option<String>,
-    /// The last run that ended.
-    pub last_run: Option<RunSummary>,
 }
 
 /// Compares files, log and ledger. Settles an interrupted run if nobody is at it any more.
@@ -119,7 +117,6 @@ pub async fn status(
         mismatches: mismatches.iter().map(LedgerMismatch::finding).collect(),
         recovered,
         running,
-        last_run: recovery.last_run.clone(),
         target: target.name,
     })
 }

@@ -122,7 +122,7 @@ fn half_done(recovery: &RecoveryState) -> impl Iterator<Item = Finding> + '_ {
         id: "step.half_done",
         family: CheckFamily::History,
         severity: Severity::Error,
-        subject: format!("{}_{}", step.version, step.name),
+        subject: step.id(),
         evidence: format!("it stopped half-way going {} at {}", step.direction, step.at.to_human()),
         remedy: match step.direction {
             Direction::Up => "finish it with: annals migrate".to_owned(),

@@ -63,7 +63,7 @@ fn steps(
     check_partial(inputs, Direction::Down, reasons);
     let mut steps = Vec::with_capacity(changes.len());
     for change in changes {
-        let id = format!("{}_{}", change.version, change.name);
+        let id = change.id();
         let Some(migration) = inputs.set.get(&change.version) else {
             reasons.push(Reason::Missing { id });
             continue;

@@ -72,7 +72,7 @@ pub fn plan(goal: &Goal, inputs: &Inputs<'_>) -> Result<Planned, Refusal> {
     let mut reasons: Vec<Reason> =
         inputs.ledger.iter().map(|mismatch| Reason::Ledger(mismatch.finding())).collect();
     if let Some(step) = &inputs.recovery.open_step {
-        reasons.push(Reason::InDoubt { id: format!("{}_{}", step.version, step.name) });
+        reasons.push(Reason::InDoubt { id: step.id() });
     }
     let mut notes = Vec::new();
     let (direction, out_of_order, steps) = match goal {
@@ -155,20 +155,14 @@ fn render(
     })
 }
 
-/// A step half-way in the other direction must be finished before anything else.
+/// A step half-way in the other direction, or without its file, must be finished before anything
+/// else.
 fn check_partial(inputs: &Inputs<'_>, direction: Direction, reasons: &mut Vec<Reason>) {
-    let gone =
-        inputs.recovery.partial.values().filter(|step| inputs.set.get(&step.version).is_none());
-    reasons.extend(
-        gone.map(|step| Reason::HalfDoneMissing { id: format!("{}_{}", step.version, step.name) }),
-    );
-    let other = inputs
-        .recovery
-        .partial
-        .values()
-        .filter(|step| step.direction != direction && inputs.set.get(&step.version).is_some());
-    reasons.extend(other.map(|step| Reason::HalfDone {
-        id: format!("{}_{}", step.version, step.name),
-        direction: step.direction,
-    }));
+    for step in inputs.recovery.partial.values() {
+        if inputs.set.get(&step.version).is_none() {
+            reasons.push(Reason::HalfDoneMissing { id: step.id() });
+        } else if step.direction != direction {
+            reasons.push(Reason::HalfDone { id: step.id(), direction: step.direction });
+        }
+    }
 }

@@ -167,8 +167,12 @@ impl Session {
     ///
     /// As [`Self::run`].
     pub async fn reset(&mut self) -> Result<(), Fault> {
-        let sql = format!("{RESET}; {}", self.own_settings());
+        let sql = self.reset_sql();
         self.run(&sql).await
+    }
+
+    fn reset_sql(&self) -> String {
+        format!("{RESET}; {}", self.own_settings())
     }
 
     /// What the server says of itself.
@@ -202,11 +206,11 @@ impl Session {
     /// As [`Self::run`].
     pub async fn begin(&mut self, limits: TransactionLimits) -> Result<(), Fault> {
         let sql = format!(
-            "{RESET}; {}; BEGIN; SELECT pg_catalog.set_config('lock_timeout', '{}', true), \
+            "{}; BEGIN; SELECT pg_catalog.set_config('lock_timeout', '{}', true), \
              pg_catalog.set_config('statement_timeout', '{}', true), \
              CASE WHEN pg_catalog.current_setting('synchronous_commit') IN ('off', 'local') \
              THEN pg_catalog.set_config('synchronous_commit', 'on', true) END",
-            self.own_settings(),
+            self.reset_sql(),
             limits.lock_ms,
             limits.statement_ms
         );

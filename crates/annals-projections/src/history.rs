@@ -42,6 +42,13 @@ pub struct Change {
     pub duration_us: Option<u64>,
 }
 
+impl Change {
+    /// `<version>_<name>`.
+    pub fn id(&self) -> String {
+        format!("{}_{}", self.version, self.name)
+    }
+}
+
 /// A migration that is applied.
 pub type Applied = Change;
 

@@ -48,6 +48,13 @@ pub struct OpenStep {
     pub at: Timestamp,
 }
 
+impl OpenStep {
+    /// `<version>_<name>`.
+    pub fn id(&self) -> String {
+        format!("{}_{}", self.version, self.name)
+    }
+}
+
 /// A run that has not ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenRun {

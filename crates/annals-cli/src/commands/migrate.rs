@@ -1,11 +1,11 @@
 //! `annals migrate`.
 
-use annals_api::{ChangeDocument, ExitCode, PlanDocument, StepFailure};
+use annals_api::{ChangeDocument, ExitCode, StepFailure};
 use annals_events::{ReconciledAs, RecordedError, Timestamp};
 use annals_migrations::{PlannedStatement, PlannedStep};
 use annals_operations::{ChangeOutcome, Environment, Failure, Progress, migrate, plan};
 
-use super::plan::GoalArguments;
+use super::plan::{GoalArguments, show};
 use super::render;
 use super::target::TargetArguments;
 use crate::output::Output;
@@ -33,9 +33,7 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, Failure> {
     let (goal, options) = (arguments.goal.goal(), arguments.target.options());
     if arguments.dry_run {
-        let preview = plan(environment, goal, &options).await?;
-        output.show(&PlanDocument::from(&preview), |document| render::plan(document, true));
-        return Ok(ExitCode::Success);
+        return Ok(show(output, &plan(environment, goal, &options).await?, true));
     }
     let mut interrupt = signals::listen();
     let mut lines = Lines { output };

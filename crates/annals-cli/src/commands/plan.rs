@@ -2,7 +2,7 @@
 
 use annals_api::{ExitCode, PlanDocument};
 use annals_events::Version;
-use annals_operations::{Environment, Failure, UpGoal, plan};
+use annals_operations::{Environment, Failure, PlanPreview, UpGoal, plan};
 
 use super::render;
 use super::target::TargetArguments;
@@ -47,6 +47,11 @@ pub(crate) async fn run(
     arguments: Arguments,
 ) -> Result<ExitCode, Failure> {
     let preview = plan(environment, arguments.goal.goal(), &arguments.target.options()).await?;
-    output.show(&PlanDocument::from(&preview), |document| render::plan(document, arguments.sql));
-    Ok(ExitCode::Success)
+    Ok(show(output, &preview, arguments.sql))
+}
+
+/// Shows a plan that is not carried out; with the whole SQL, or the beginning of each statement.
+pub(crate) fn show(output: &Output, preview: &PlanPreview, sql: bool) -> ExitCode {
+    output.show(&PlanDocument::from(preview), |document| render::plan(document, sql));
+    ExitCode::Success
 }

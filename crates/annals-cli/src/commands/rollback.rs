@@ -1,11 +1,11 @@
 //! `annals rollback`.
 
-use annals_api::{ExitCode, PlanDocument};
+use annals_api::ExitCode;
 use annals_events::Version;
 use annals_operations::{Environment, Failure, RolledGoal, plan, rollback};
 
 use super::migrate::{Lines, finish};
-use super::render;
+use super::plan::show;
 use super::target::TargetArguments;
 use crate::output::Output;
 use crate::signals;
@@ -53,9 +53,7 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, Failure> {
     let (goal, options) = (arguments.goal.goal(), arguments.target.options());
     if arguments.dry_run {
-        let preview = plan(environment, goal, &options).await?;
-        output.show(&PlanDocument::from(&preview), |document| render::plan(document, true));
-        return Ok(ExitCode::Success);
+        return Ok(show(output, &plan(environment, goal, &options).await?, true));
     }
     let mut interrupt = signals::listen();
     let mut lines = Lines { output };

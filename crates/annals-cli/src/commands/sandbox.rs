@@ -4,9 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command as Process;
 
 use annals_api::{ExitCode, SandboxDocument};
-use annals_operations::{
-    Environment, Failure, Workspace, sandbox_start, sandbox_stop, sandbox_url,
-};
+use annals_operations::{Environment, Failure, Workspace, sandbox_start, sandbox_stop};
 
 use crate::output::Output;
 use crate::style::{FAINT, GOOD, HINT};
@@ -47,13 +45,13 @@ pub(crate) async fn run(
             });
         }
         Command::Url => {
-            let info = sandbox_url(environment, &workspace).await?;
+            let info = sandbox_start(environment, &workspace).await?;
             output.show(&SandboxDocument::from(&info), |document| {
                 format!("{}\n", document.url.as_deref().unwrap_or_default())
             });
         }
         Command::Psql { arguments } => {
-            let info = sandbox_url(environment, &workspace).await?;
+            let info = sandbox_start(environment, &workspace).await?;
             // Replaces this process; it returns only if psql cannot be started.
             let error = Process::new("psql").arg(&info.url).args(arguments).exec();
             return Err(Failure::Argument {

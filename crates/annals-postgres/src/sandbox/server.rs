@@ -248,13 +248,7 @@ impl Sandbox {
     ///
     /// When the folder belongs to somebody else or cannot be removed.
     pub fn stop(folder: &Path) -> Result<bool, SandboxError> {
-        if !folder.exists() {
-            return Ok(false);
-        }
-        check_owner(folder, server_user()?)?;
-        kill_server(folder);
-        fs::remove_dir_all(folder).map_err(io_error("remove", folder))?;
-        Ok(true)
+        if folder.exists() { clear(folder, server_user()?) } else { Ok(false) }
     }
 
     fn end(&mut self) {
@@ -284,13 +278,20 @@ fn check_owner(folder: &Path, user: Option<(u32, u32)>) -> Result<(), SandboxErr
     }
 }
 
+/// Stops the server in `folder` and removes it; says whether there was one.
+fn clear(folder: &Path, user: Option<(u32, u32)>) -> Result<bool, SandboxError> {
+    if !folder.exists() {
+        return Ok(false);
+    }
+    check_owner(folder, user)?;
+    kill_server(folder);
+    fs::remove_dir_all(folder).map_err(io_error("remove", folder))?;
+    Ok(true)
+}
+
 /// A fresh folder only the server's user (and root) can enter: whoever reaches the socket is in.
 fn make_folder(folder: &Path, user: Option<(u32, u32)>) -> Result<(), SandboxError> {
-    if folder.exists() {
-        check_owner(folder, user)?;
-        kill_server(folder);
-        fs::remove_dir_all(folder).map_err(io_error("remove", folder))?;
-    }
+    clear(folder, user)?;
     let mut builder = fs::DirBuilder::new();
     builder.mode(0o700).create(folder).map_err(io_error("create", folder))?;
     if let Some((uid, gid)) = user {
