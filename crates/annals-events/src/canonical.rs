@@ -29,15 +29,36 @@ pub struct CanonicalError {
 ///
 /// The first place where the bytes differ from the canonical spelling.
 pub fn check(line: &[u8]) -> Result<(), CanonicalError> {
-    if let Err(error) = std::str::from_utf8(line) {
-        return Err(CanonicalError { offset: error.valid_up_to(), reason: "not UTF-8" });
-    }
+    check_text(line).map(|_| ())
+}
+
+/// As [`check`]; gives the line as the text it is.
+pub(crate) fn check_text(line: &[u8]) -> Result<&str, CanonicalError> {
+    let text = std::str::from_utf8(line)
+        .map_err(|error| CanonicalError { offset: error.valid_up_to(), reason: "not UTF-8" })?;
     let mut scanner = Scanner { line, at: 0 };
     if line.first() != Some(&b'{') {
         return scanner.refuse("an event is a JSON object");
     }
     scanner.value(0)?;
-    if scanner.at == line.len() { Ok(()) } else { scanner.refuse("bytes after the object") }
+    if scanner.at == line.len() { Ok(text) } else { scanner.refuse("bytes after the object") }
+}
+
+/// How many whole words of eight bytes at the beginning of `bytes` hold nothing that ends a string,
+/// is escaped in one, or must be; in bytes.
+fn plain_bytes(bytes: &[u8]) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    // A byte below `n` (at most 0x80) leaves its high bit set. Where a lower byte borrows, one more
+    // may count as special: it is then looked at alone.
+    let below = |word: u64, n: u8| word.wrapping_sub(ONES * u64::from(n)) & !word & HIGH;
+    let has_special = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        let equals = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+        below(word, 0x20) | equals(b'"') | equals(b'\\') != 0
+    };
+    let (words, _) = bytes.as_chunks::<8>();
+    8 * words.iter().position(has_special).unwrap_or(words.len())
 }
 
 struct Scanner<'a> {
@@ -64,10 +85,8 @@ impl<'a> Scanner<'a> {
     }
 
     fn value(&mut self, depth: u32) -> Result<(), CanonicalError> {
-        if depth > MAX_DEPTH {
-            return self.refuse("nested deeper than 32 levels");
-        }
         match self.peek() {
+            Some(b'{' | b'[') if depth > MAX_DEPTH => self.refuse("nested deeper than 32 levels"),
             Some(b'{') => self.object(depth),
             Some(b'[') => self.array(depth),
             Some(b'"') => self.string().map(|_| ()),
@@ -144,6 +163,7 @@ impl<'a> Scanner<'a> {
         self.expect(b'"', "expected a string")?;
         let start = self.at;
         loop {
+            self.at += plain_bytes(&self.line[self.at..]);
             match self.peek() {
                 None => return self.refuse("the string does not end"),
                 Some(b'"') => {
@@ -309,6 +329,15 @@ mod tests {
                 let canonical = serde_json_canonicalizer::to_string(&parsed).unwrap();
                 prop_assert_eq!(canonical.as_bytes(), &line[..]);
             }
+        }
+
+        #[test]
+        fn words_of_plain_bytes_hold_nothing_special(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            let is_special = |byte: &u8| matches!(byte, 0..0x20 | b'"' | b'\\');
+            let plain = plain_bytes(&bytes);
+            prop_assert!(!bytes[..plain].iter().any(is_special));
+            let next = bytes[plain..].first_chunk::<8>();
+            prop_assert!(next.is_none_or(|word| word.iter().any(is_special)));
         }
 
         #[test]

@@ -96,6 +96,23 @@ impl Default for Chain {
 }
 
 impl Chain {
+    /// A chain known from elsewhere: the tree, the last leaf, its time, the log's name.
+    ///
+    /// Nothing is checked: what goes on from here is as true as these.
+    pub fn resume(
+        tree: CompactRange,
+        last: LeafHash,
+        recorded_at: Option<Timestamp>,
+        origin: Option<Origin>,
+    ) -> Self {
+        Self { tree, last, recorded_at, origin }
+    }
+
+    /// The tree over all events so far.
+    pub fn tree(&self) -> &CompactRange {
+        &self.tree
+    }
+
     /// Events so far.
     pub fn size(&self) -> u64 {
         self.tree.size()

@@ -1,5 +1,7 @@
 //! One event, one line: the envelope around a fact and its stored bytes.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -137,7 +139,8 @@ struct Envelope<'a> {
     data: &'a RawValue,
     id: EventId,
     incarnation: u64,
-    kind: String,
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
     occurred_at: Timestamp,
     origin: Origin,
     prev: LeafHash,
@@ -157,13 +160,13 @@ pub fn decode(line: &[u8]) -> Result<Recorded, DecodeError> {
     if line.len() > MAX_LINE_BYTES {
         return Err(DecodeError::TooLong(line.len()));
     }
-    canonical::check(line)?;
+    let text = canonical::check_text(line)?;
     let malformed = |error: serde_json::Error| {
         // The place within a line of a line-by-line format helps nobody.
-        let text = error.to_string();
-        DecodeError::Malformed(text.split(" at line ").next().unwrap_or(&text).to_owned())
+        let error = error.to_string();
+        DecodeError::Malformed(error.split(" at line ").next().unwrap_or(&error).to_owned())
     };
-    let envelope: Envelope<'_> = serde_json::from_slice(line).map_err(malformed)?;
+    let envelope: Envelope<'_> = serde_json::from_str(text).map_err(malformed)?;
     let event = Event::decode(&envelope.kind, envelope.schema, envelope.data).map_err(malformed)?;
     let recorded = Recorded {
         seq: envelope.seq,

@@ -8,6 +8,11 @@ use serde_json::value::RawValue;
 
 use crate::digest::Digest;
 use crate::ids::RunId;
+use crate::records::{
+    ApprovalGiven, ApprovalRevoked, BackupFailed, BackupRemoved, BackupTaken, BackupVerified,
+    CheckpointAnchored, EmergencyDeclared, KeyAdded, KeyRetired, LogMoved, MigrationsSeen,
+    StoreInstalled, StoreUpgraded,
+};
 use crate::version::Version;
 
 /// An event this version of annals does not know: kept and shown, never interpreted.
@@ -112,6 +117,34 @@ events! {
     IntegrityChecked(IntegrityChecked) = "integrity_checked", 1;
     /// Unacknowledged bytes after the last event were moved aside.
     TailRepaired(TailRepaired) = "tail_repaired", 1;
+    /// A key was added to those that count.
+    KeyAdded(KeyAdded) = "key_added", 1;
+    /// A key no longer counts.
+    KeyRetired(KeyRetired) = "key_retired", 1;
+    /// A place outside holds a copy of the log up to a signed head.
+    CheckpointAnchored(CheckpointAnchored) = "checkpoint_anchored", 1;
+    /// The log goes on in another home.
+    LogMoved(LogMoved) = "log_moved", 1;
+    /// Tables and functions that keep the log were created in a database.
+    StoreInstalled(StoreInstalled) = "store_installed", 1;
+    /// They were brought to a newer version.
+    StoreUpgraded(StoreUpgraded) = "store_upgraded", 1;
+    /// The workspace's migrations were read, and were others than before.
+    MigrationsSeen(MigrationsSeen) = "migrations_seen", 1;
+    /// A rollback was declared an emergency.
+    EmergencyDeclared(EmergencyDeclared) = "emergency_declared", 1;
+    /// A person approved a plan.
+    ApprovalGiven(ApprovalGiven) = "approval_given", 1;
+    /// An approval was taken back.
+    ApprovalRevoked(ApprovalRevoked) = "approval_revoked", 1;
+    /// A backup was taken.
+    BackupTaken(BackupTaken) = "backup_taken", 1;
+    /// A backup was verified.
+    BackupVerified(BackupVerified) = "backup_verified", 1;
+    /// A backup could not be taken.
+    BackupFailed(BackupFailed) = "backup_failed", 1;
+    /// A backup was removed.
+    BackupRemoved(BackupRemoved) = "backup_removed", 1;
 }
 
 macro_rules! words {
@@ -135,6 +168,44 @@ macro_rules! words {
             }
         }
     };
+}
+pub(crate) use words;
+
+impl Event {
+    /// The content beside the log that this event names.
+    pub fn blob(&self) -> Option<BlobRef> {
+        match self {
+            Self::PlanMade(made) => Some(made.plan),
+            Self::SchemaRecorded(picture) => Some(picture.snapshot),
+            Self::IntegrityChecked(checked) => Some(checked.report),
+            Self::MigrationsSeen(seen) => Some(seen.set),
+            Self::BackupTaken(taken) => Some(taken.manifest),
+            Self::LogCreated(_)
+            | Self::TargetRegistered(_)
+            | Self::RunStarted(_)
+            | Self::StepStarted(_)
+            | Self::StatementStarted(_)
+            | Self::StatementSucceeded(_)
+            | Self::StepSucceeded(_)
+            | Self::StepFailed(_)
+            | Self::StepReconciled(_)
+            | Self::RunFinished(_)
+            | Self::TailRepaired(_)
+            | Self::KeyAdded(_)
+            | Self::KeyRetired(_)
+            | Self::CheckpointAnchored(_)
+            | Self::LogMoved(_)
+            | Self::StoreInstalled(_)
+            | Self::StoreUpgraded(_)
+            | Self::EmergencyDeclared(_)
+            | Self::ApprovalGiven(_)
+            | Self::ApprovalRevoked(_)
+            | Self::BackupVerified(_)
+            | Self::BackupFailed(_)
+            | Self::BackupRemoved(_)
+            | Self::Unknown(_) => None,
+        }
+    }
 }
 
 words! {
@@ -247,7 +318,8 @@ impl RecordedError {
 }
 
 /// Names one step of one run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct StepKey {
     /// The run.
     pub run: RunId,

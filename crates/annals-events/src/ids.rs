@@ -60,6 +60,15 @@ uuid_type! {
     RunId
 }
 
+uuid_type! {
+    /// Names one approval of a plan (UUIDv7).
+    ApprovalId
+}
+uuid_type! {
+    /// Names one backup (UUIDv7).
+    BackupId
+}
+
 impl RunId {
     /// The last eight hexadecimal digits: UUIDv7's random end, for people to tell runs apart.
     pub fn short(&self) -> String {
@@ -111,7 +120,6 @@ impl fmt::Display for Origin {
 
 impl<'de> Deserialize<'de> for Origin {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        crate::text::parsed(deserializer)
     }
 }

@@ -10,8 +10,14 @@ mod envelope;
 mod event;
 mod ids;
 mod merkle;
+mod proof;
+mod records;
 mod scan;
+mod text;
+mod tile;
 mod time;
+mod tree;
+mod unwritten;
 mod version;
 
 pub use canonical::{CanonicalError, check as check_canonical, to_line as canonical_json};
@@ -28,8 +34,23 @@ pub use event::{
     StepMode, StepReconciled, StepStarted, StepSucceeded, TailRepaired, TargetRegistered,
     UnknownEvent,
 };
-pub use ids::{EventId, Origin, ParseOriginError, RunId, Seq};
+pub use ids::{ApprovalId, BackupId, EventId, Origin, ParseOriginError, RunId, Seq};
 pub use merkle::CompactRange;
-pub use scan::{Damage, Scan, Segment, scan};
+pub use proof::{
+    HashSource, ProofError, ProveError, ReadError, Subtree, consistency_proof, inclusion_proof,
+    root as tree_root, verify_consistency, verify_inclusion,
+};
+pub use records::{
+    ApprovalGiven, ApprovalRevoked, BackupDepth, BackupFailed, BackupRemoved, BackupTaken,
+    BackupVerified, CheckpointAnchored, EmergencyDeclared, KeyAdded, KeyPurpose, KeyRetired,
+    LogMoved, MigrationsSeen, StoreInstalled, StoreUpgraded,
+};
+pub use scan::{Damage, Newer, Scan, Scanned, Scanner, Segment, scan};
+pub use tile::{
+    BundleId, MAX_BUNDLE_BYTES, TILE_HEIGHT, TILE_WIDTH, TileError, TileId, bundles_of,
+    new_bundles, new_tiles, tiles_of,
+};
 pub use time::{ParseTimestampError, Timestamp};
+pub use tree::{CompleteTiles, MemoryTree, NotGrown, Tile, TileBuilder};
+pub use unwritten::MAX_APPEND_BYTES;
 pub use version::{ParseVersionError, Version};

@@ -12,7 +12,7 @@ pub struct CompactRange {
     edge: Vec<[u8; 32]>,
 }
 
-fn node(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
+pub(crate) fn node(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
     sha256_parts(&[&[0x01], left, right])
 }
 
@@ -20,6 +20,16 @@ impl CompactRange {
     /// Leaves so far.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// The roots of the perfect subtrees, largest first: one for each one bit of the size.
+    pub fn edge(&self) -> &[[u8; 32]] {
+        &self.edge
+    }
+
+    /// A range from its parts, if there is one hash for each one bit of `size`.
+    pub fn from_parts(size: u64, edge: Vec<[u8; 32]>) -> Option<Self> {
+        (edge.len() == size.count_ones() as usize).then_some(Self { size, edge })
     }
 
     /// Adds the next leaf.
