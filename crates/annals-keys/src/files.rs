@@ -1,11 +1,12 @@
 //! Key files: `<name>.pub` to commit, `<name>.key` to keep.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::note::{ParseKeyError, SecretKey, VerifierKey};
+use crate::note::{ParseKeyError, SecretKey};
+use crate::ring::{KeyRing, ParseRingError};
 
 /// Why a key file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,14 @@ pub enum KeyFileError {
         path: PathBuf,
         /// Why.
         source: ParseKeyError,
+    },
+    /// It holds no key ring.
+    #[error("key file {}, {source}", path.display())]
+    Ring {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ParseRingError,
     },
     /// Others may read a secret.
     #[error("secret key file {} has mode {mode:04o}, others may read it", path.display())]
@@ -48,6 +57,15 @@ fn io(path: &Path) -> impl FnOnce(std::io::Error) -> KeyFileError + '_ {
 pub fn write_pair(key: &SecretKey, secret: &Path, public: &Path) -> Result<(), KeyFileError> {
     write_new(secret, 0o600, &key.expose())?;
     write_public(key, public)
+}
+
+/// Writes the secret half of `key` alone, readable by its owner only. Never overwrites.
+///
+/// # Errors
+///
+/// When the file exists already or cannot be written.
+pub fn write_secret(key: &SecretKey, secret: &Path) -> Result<(), KeyFileError> {
+    write_new(secret, 0o600, &key.expose())
 }
 
 /// Writes the public half of `key` alone. Never overwrites.
@@ -76,19 +94,58 @@ pub fn load_secret(path: &Path) -> Result<SecretKey, KeyFileError> {
     if mode & 0o077 != 0 {
         return Err(KeyFileError::Exposed { path: path.to_owned(), mode });
     }
-    let text = fs::read_to_string(path).map_err(io(path))?;
+    let text = read_text(path).map_err(io(path))?;
     SecretKey::parse(&text)
         .map_err(|source| KeyFileError::Content { path: path.to_owned(), source })
 }
 
-/// Loads a public key.
+/// The longest key file read: 256 KiB, some thousand keys.
+const MAX_KEY_FILE_BYTES: u64 = 256 * 1024;
+
+/// The text of a regular file of a size a key file may have.
+fn read_text(path: &Path) -> std::io::Result<String> {
+    let other = |reason| std::io::Error::other(reason);
+    // Opening a pipe would wait for somebody to write into it.
+    if !fs::metadata(path)?.is_file() {
+        return Err(other("it is not a regular file"));
+    }
+    let mut text = String::new();
+    let mut file = fs::File::open(path)?.take(MAX_KEY_FILE_BYTES + 1);
+    file.read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_KEY_FILE_BYTES {
+        return Err(other("it is longer than a key file is"));
+    }
+    Ok(text)
+}
+
+/// Loads the public keys of a file.
 ///
 /// # Errors
 ///
 /// When the file is missing or holds something else.
-pub fn load_verifier(path: &Path) -> Result<VerifierKey, KeyFileError> {
-    let text = fs::read_to_string(path).map_err(io(path))?;
-    text.trim().parse().map_err(|source| KeyFileError::Content { path: path.to_owned(), source })
+pub fn load_ring(path: &Path) -> Result<KeyRing, KeyFileError> {
+    let text = read_text(path).map_err(io(path))?;
+    text.parse().map_err(|source| KeyFileError::Ring { path: path.to_owned(), source })
+}
+
+/// Replaces the public keys of a file: a crash leaves the old ones or the new.
+///
+/// # Errors
+///
+/// When the disk says no.
+pub fn replace_ring(path: &Path, ring: &KeyRing) -> Result<(), KeyFileError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = folder.join(format!(".{name}.tmp"));
+    let replace = || {
+        let folder_handle = fs::File::open(folder)?;
+        let mut file = fs::File::create(&temporary)?;
+        file.write_all(ring.to_string().as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        folder_handle.sync_all()
+    };
+    replace().map_err(io(path))
 }
 
 #[cfg(test)]
@@ -102,7 +159,7 @@ mod tests {
         let (secret, public) = (folder.path().join("log.key"), folder.path().join("log.pub"));
         let key = SecretKey::generate("demo/production").unwrap();
         write_pair(&key, &secret, &public).unwrap();
-        assert_eq!(load_secret(&secret).unwrap().verifier(), load_verifier(&public).unwrap());
+        assert_eq!(load_ring(&public).unwrap(), load_secret(&secret).unwrap().verifier().into());
         assert!(matches!(write_pair(&key, &secret, &public), Err(KeyFileError::Io { .. })));
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(load_secret(&secret), Err(KeyFileError::Exposed { mode: 0o640, .. })));

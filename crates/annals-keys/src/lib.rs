@@ -7,7 +7,13 @@
 mod checkpoint;
 mod files;
 mod note;
+mod ring;
+mod tlog_proof;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
-pub use files::{KeyFileError, load_secret, load_verifier, write_pair, write_public};
+pub use files::{
+    KeyFileError, load_ring, load_secret, replace_ring, write_pair, write_public, write_secret,
+};
 pub use note::{NoteError, ParseKeyError, SecretKey, SignedNote, VerifierKey};
+pub use ring::{KeyRing, ParseRingError, RingKey};
+pub use tlog_proof::{MAX_TLOG_PROOF_BYTES, TlogProof, TlogProofError};

@@ -89,7 +89,7 @@ fn split_key(text: &str) -> Result<(&str, u32, [u8; 32]), ParseKeyError> {
     if !name_is_valid(name) {
         return Err(ParseKeyError("a name has no '+' and no white space"));
     }
-    if id.len() != 8 || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
+    if id.len() != 8 || !id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
         return Err(ParseKeyError("the id has eight hexadecimal digits"));
     }
     let id = u32::from_str_radix(id, 16).map_err(|_| ParseKeyError("the id is hexadecimal"))?;
@@ -184,9 +184,14 @@ impl SecretKey {
     /// Signs `text`, which must end in LF, and returns the whole note.
     pub fn sign_note(&self, text: &str) -> String {
         assert!(text.ends_with('\n'), "invariant: the text of a note ends in a line feed");
+        format!("{text}\n{}", self.signature_line(text))
+    }
+
+    /// The line that signs `text`, with its LF.
+    pub(crate) fn signature_line(&self, text: &str) -> String {
         let mut data = self.verifier().id().to_be_bytes().to_vec();
         data.extend_from_slice(self.pair.sign(text.as_bytes()).as_ref());
-        format!("{text}\n{SIGNATURE_START}{} {}\n", self.name, BASE64.encode(data))
+        format!("{SIGNATURE_START}{} {}\n", self.name, BASE64.encode(data))
     }
 }
 
@@ -229,6 +234,11 @@ impl<'a> SignedNote<'a> {
     /// The signed text, with its last LF.
     pub fn text(&self) -> &'a str {
         self.text
+    }
+
+    /// Names and key ids of all signatures.
+    pub fn signers(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.signatures.iter().map(|signature| (signature.name, signature.id))
     }
 
     /// Checks that `key` has signed the text. Signatures by other keys are ignored.
