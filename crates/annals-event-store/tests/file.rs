@@ -6,13 +6,15 @@ use std::fs;
 use std::path::Path;
 
 use annals_event_store::{
-    AppendError, EventStore, FileLog, Layout, OpenError, OpenOptions, read_files,
+    AppendError, EventStore, FileLog, KnownHead, Layout, LogFiles, OpenError, OpenOptions,
+    ReadError, StoreError,
 };
 use annals_events::{
-    Actor, Direction, Draft, Event, EventId, FORMAT_VERSION, LogCreated, Origin, RunId, RunStarted,
+    Actor, BlobRef, Direction, Draft, Event, EventId, FORMAT_VERSION, LeafHash, LogCreated,
+    LogMoved, Origin, Recorded, RunFinished, RunId, RunOutcome, RunStarted, Scanned, Seq,
     TailRepaired, Timestamp, UnknownEvent,
 };
-use annals_keys::SecretKey;
+use annals_keys::{Checkpoint, KeyRing, SecretKey};
 use uuid::Uuid;
 
 struct Home {
@@ -45,6 +47,18 @@ fn fact(n: u128) -> Draft {
     draft(RunStarted { direction: Direction::Up, plan, run, steps: 1 })
 }
 
+/// A line of some 500 bytes and `more`.
+fn fact_of(n: u64, more: usize) -> Draft {
+    let (outcome, run) = (RunOutcome::Failed, RunId(Uuid::from_u128(u128::from(n))));
+    draft(RunFinished { outcome, reason: Some("x".repeat(more)), run, steps_done: n })
+}
+
+/// An open log and the events it was opened with.
+struct Opened {
+    log: FileLog,
+    events: Vec<Recorded>,
+}
+
 impl Home {
     fn new() -> Self {
         let key = SecretKey::generate("demo/production").unwrap();
@@ -56,39 +70,60 @@ impl Home {
     }
 
     fn create(&self) -> FileLog {
+        self.try_create().unwrap()
+    }
+
+    fn try_create(&self) -> Result<FileLog, OpenError> {
         let origin: Origin = "demo/production".parse().unwrap();
-        let verifier = self.key.verifier();
-        let options = OpenOptions {
-            verifier: &verifier,
-            known_size: 0,
-            now: now(0),
-            holder: "me",
-            repair: &repair,
-        };
+        let ring = KeyRing::from(self.key.verifier());
+        let options =
+            OpenOptions { ring: &ring, known: &[], now: now(0), holder: "me", repair: &repair };
         let created = LogCreated {
-            checkpoint_key: verifier.to_string(),
+            checkpoint_key: self.key.verifier().to_string(),
             format: FORMAT_VERSION,
             target: "production".into(),
             workspace: "demo".into(),
         };
-        FileLog::create(self.layout(), &origin, &draft(created), &self.key, &options).unwrap()
+        let created = draft(created);
+        Ok(FileLog::create(self.layout(), &origin, &created, &self.key, &options)?.0)
     }
 
-    fn open(&self) -> Result<FileLog, OpenError> {
-        let verifier = self.key.verifier();
-        let options = OpenOptions {
-            verifier: &verifier,
-            known_size: 0,
-            now: now(1_000_000),
-            holder: "me",
-            repair: &repair,
-        };
-        FileLog::open(self.layout(), &options)
+    fn open(&self) -> Result<Opened, OpenError> {
+        self.open_knowing(&[])
+    }
+
+    fn open_knowing(&self, known: &[KnownHead]) -> Result<Opened, OpenError> {
+        let ring = KeyRing::from(self.key.verifier());
+        let now = now(1_000_000);
+        let options = OpenOptions { ring: &ring, known, now, holder: "me", repair: &repair };
+        let mut events = Vec::new();
+        let log = FileLog::open(self.layout(), &options, &mut |recorded| {
+            events.push(recorded.clone());
+        })?;
+        Ok(Opened { log, events })
     }
 
     fn segment(&self) -> std::path::PathBuf {
         self.layout().segment(annals_events::Seq(0))
     }
+
+    /// All whole events, and what else a reader sees.
+    fn read(&self) -> (Vec<Recorded>, Scanned) {
+        let mut events = Vec::new();
+        let files = LogFiles::find(&self.layout()).unwrap();
+        let scanned = files.scan(&[], &mut |recorded, _| events.push(recorded.clone())).unwrap();
+        (events, scanned)
+    }
+}
+
+fn publish(log: &mut FileLog, key: &SecretKey) -> Checkpoint {
+    let checkpoint = log.checkpoint();
+    log.publish_now(&checkpoint, &checkpoint.sign(key)).unwrap();
+    checkpoint
+}
+
+fn put_blob(log: &mut FileLog, content: &[u8]) -> BlobRef {
+    ready(log.put_blob(content)).unwrap()
 }
 
 fn append(log: &mut FileLog, drafts: &[Draft], at: i64) -> Result<(), AppendError> {
@@ -118,11 +153,11 @@ fn what_was_appended_is_there_after_reopening_byte_for_byte() {
     let mut log = home.create();
     append(&mut log, &[fact(1), fact(2)], 1).unwrap();
     append(&mut log, &[fact(3)], 2).unwrap();
-    log.publish_checkpoint(&home.key).unwrap();
-    let (events, bytes) = (log.events().to_vec(), fs::read(home.segment()).unwrap());
+    publish(&mut log, &home.key);
     drop(log);
-    let log = home.open().unwrap();
-    assert_eq!(log.events(), events);
+    let ((written, _), bytes) = (home.read(), fs::read(home.segment()).unwrap());
+    let Opened { log, events } = home.open().unwrap();
+    assert_eq!((events.len(), events), (4, written));
     assert_eq!(log.signed(), 4);
     assert_eq!(fs::read(home.segment()).unwrap(), bytes);
 }
@@ -144,7 +179,7 @@ fn an_append_on_another_head_stores_nothing() {
     append(&mut log, &[fact(1)], 1).unwrap();
     let error = ready(log.append(stale, &[fact(2)], now(2))).unwrap_err();
     assert!(matches!(error, AppendError::HeadMoved { .. }));
-    assert_eq!(log.events().len(), 2);
+    assert_eq!(home.read().0.len(), 2);
 }
 
 #[test]
@@ -152,21 +187,21 @@ fn an_unacknowledged_tail_is_moved_aside_and_recorded() {
     let home = Home::new();
     let mut log = home.create();
     append(&mut log, &[fact(1)], 1).unwrap();
-    log.publish_checkpoint(&home.key).unwrap();
+    publish(&mut log, &home.key);
     append(&mut log, &[fact(2)], 2).unwrap();
     drop(log);
     let whole = fs::read(home.segment()).unwrap();
     let mut torn = whole.clone();
     torn.extend_from_slice(&whole[..40]);
     overwrite(&home.segment(), &torn);
-    let mut log = home.open().unwrap();
-    let Event::TailRepaired(repaired) = &log.events()[3].event else { panic!("not recorded") };
+    let Opened { mut log, events } = home.open().unwrap();
+    let Event::TailRepaired(repaired) = &events[3].event else { panic!("not recorded") };
     assert_eq!(repaired.bytes, 40);
     let kept = fs::read(home.layout().quarantine().join(&repaired.quarantined_as)).unwrap();
     assert_eq!(kept, &whole[..40]);
     append(&mut log, &[fact(3)], 3_000_000).unwrap();
     drop(log);
-    assert_eq!(home.open().unwrap().events().len(), 5);
+    assert_eq!(home.open().unwrap().events.len(), 5);
 }
 
 #[test]
@@ -174,7 +209,7 @@ fn a_changed_byte_anywhere_refuses_to_open() {
     let home = Home::new();
     let mut log = home.create();
     append(&mut log, &[fact(1), fact(2)], 1).unwrap();
-    log.publish_checkpoint(&home.key).unwrap();
+    publish(&mut log, &home.key);
     drop(log);
     let whole = fs::read(home.segment()).unwrap();
     for at in 0..whole.len() {
@@ -199,7 +234,7 @@ fn every_shorter_file_below_the_checkpoint_refuses_to_open() {
     let home = Home::new();
     let mut log = home.create();
     append(&mut log, &[fact(1), fact(2)], 1).unwrap();
-    log.publish_checkpoint(&home.key).unwrap();
+    publish(&mut log, &home.key);
     drop(log);
     let whole = fs::read(home.segment()).unwrap();
     for len in 0..whole.len() {
@@ -220,14 +255,14 @@ fn a_checkpoint_by_another_key_or_of_another_log_refuses_to_open() {
     let mut log = home.create();
     append(&mut log, &[fact(1)], 1).unwrap();
     let stranger = SecretKey::generate("demo/production").unwrap();
-    log.publish_checkpoint(&stranger).unwrap();
+    publish(&mut log, &stranger);
     drop(log);
     assert!(matches!(home.open(), Err(OpenError::Checkpoint { .. })));
 
     let other = Home { key: home.key, folder: tempfile::tempdir().unwrap() };
     let mut log = other.create();
     append(&mut log, &[fact(9)], 1).unwrap();
-    log.publish_checkpoint(&other.key).unwrap();
+    publish(&mut log, &other.key);
     drop(log);
     fs::copy(other.layout().checkpoint(), home.folder.path().join("log/checkpoint")).unwrap();
     let home = Home { key: other.key, folder: home.folder };
@@ -242,8 +277,8 @@ fn a_log_from_a_newer_annals_is_read_but_not_written() {
     append(&mut log, &[draft(Event::Unknown(unknown))], 1).unwrap();
     drop(log);
     assert!(matches!(home.open(), Err(OpenError::Newer { .. })));
-    let scan = read_files(&home.layout()).unwrap().scan(&[]);
-    assert_eq!((scan.events.len(), scan.damage), (2, None));
+    let (events, scanned) = home.read();
+    assert_eq!((events.len(), scanned.unknown, scanned.damage), (2, 1, None));
 }
 
 #[test]
@@ -254,11 +289,11 @@ fn segments_follow_each_other_and_a_missing_one_is_noticed() {
         let batch: Vec<Draft> = (0..100).map(|m| fact(n * 1000 + m)).collect();
         append(&mut log, &batch, 1 + n as i64 * 1000).unwrap();
     }
-    let events = log.events().len();
+    let events = usize::try_from(log.head().size).unwrap();
     drop(log);
-    let segments = read_files(&home.layout()).unwrap().segments;
+    let segments = LogFiles::find(&home.layout()).unwrap().segments;
     assert!(segments.len() >= 3, "{} segments", segments.len());
-    assert_eq!(home.open().unwrap().events().len(), events);
+    assert_eq!(home.open().unwrap().events.len(), events);
     fs::remove_file(home.layout().segment(segments[1].0)).unwrap();
     assert!(matches!(home.open(), Err(OpenError::Damaged { .. })));
 }
@@ -266,13 +301,13 @@ fn segments_follow_each_other_and_a_missing_one_is_noticed() {
 #[test]
 fn blobs_are_found_by_digest_and_an_altered_one_is_noticed() {
     let home = Home::new();
-    let log = home.create();
-    let blob = log.put_blob(b"content").unwrap();
-    assert_eq!(log.put_blob(b"content").unwrap(), blob);
+    let mut log = home.create();
+    let blob = put_blob(&mut log, b"content");
+    assert_eq!(put_blob(&mut log, b"content"), blob);
     assert_eq!(home.layout().get_blob(&blob).unwrap(), b"content");
     fs::write(home.layout().blob(&blob.digest), b"Content").unwrap();
     assert!(home.layout().get_blob(&blob).is_err());
-    assert_eq!(log.put_blob(b"content").unwrap(), blob);
+    assert_eq!(put_blob(&mut log, b"content"), blob);
     assert_eq!(home.layout().get_blob(&blob).unwrap(), b"content");
 }
 
@@ -285,11 +320,156 @@ fn a_log_shorter_than_the_ledger_knows_is_refused_before_anything_is_written() {
     let mut torn = fs::read(home.segment()).unwrap();
     torn.extend_from_slice(b"half a li");
     overwrite(&home.segment(), &torn);
-    let verifier = home.key.verifier();
-    let now = now(1_000_000);
-    let options =
-        OpenOptions { verifier: &verifier, known_size: 3, now, holder: "me", repair: &repair };
-    let opened = FileLog::open(home.layout(), &options);
-    assert!(matches!(opened, Err(OpenError::Older { size: 2, known: 3, .. })));
+    let known = KnownHead { size: 3, leaf: LeafHash::ZERO };
+    let Err(error) = home.open_knowing(&[known]) else { panic!("opened an older copy") };
+    assert!(matches!(error, OpenError::Older { size: 2, .. }));
     assert_eq!(fs::read(home.segment()).unwrap(), torn);
+}
+
+#[test]
+fn a_log_with_another_event_than_the_ledger_knows_is_refused_naming_both() {
+    let home = Home::new();
+    let mut log = home.create();
+    append(&mut log, &[fact(1)], 1).unwrap();
+    let mine = log.head().leaf;
+    drop(log);
+    let known = KnownHead { size: 2, leaf: mine };
+    assert!(home.open_knowing(&[known]).is_ok());
+    let known = KnownHead { size: 2, leaf: LeafHash::of_line(b"another") };
+    let Err(error) = home.open_knowing(&[known]) else { panic!("opened a fork") };
+    let text = error.to_string();
+    assert!(text.contains(&mine.short(12)) && text.contains(&known.leaf.short(12)), "{text}");
+}
+
+#[test]
+fn of_known_heads_none_that_fits_at_the_end_means_a_fork() {
+    let home = Home::new();
+    let mut log = home.create();
+    append(&mut log, &[fact(1)], 1).unwrap();
+    append(&mut log, &[fact(2)], 2).unwrap();
+    let mine = KnownHead { size: 3, leaf: log.head().leaf };
+    drop(log);
+    let other = |size| KnownHead { size, leaf: LeafHash::of_line(b"another") };
+    for known in [vec![other(3)], vec![other(2)], vec![other(2), other(3)]] {
+        let opened = home.open_knowing(&known);
+        assert!(matches!(opened, Err(OpenError::Forked { .. })), "{known:?}");
+    }
+    // The hash of an event stands for all before it: what does not fit there was altered where it
+    // was kept, and the comparison of the ledger names it.
+    for known in [vec![mine, other(3)], vec![other(3), mine], vec![other(2), mine]] {
+        assert!(home.open_knowing(&known).is_ok(), "{known:?}");
+    }
+}
+
+#[test]
+fn an_empty_last_segment_is_the_one_that_is_written_to() {
+    let home = Home::new();
+    let mut log = home.create();
+    append(&mut log, &[fact(1)], 1).unwrap();
+    drop(log);
+    // A reader does not depend on how long segments are, and a writer does not either.
+    fs::write(home.layout().segment(Seq(2)), b"").unwrap();
+    let closed = fs::read(home.segment()).unwrap();
+    let Opened { mut log, .. } = home.open().unwrap();
+    append(&mut log, &[fact(2)], 2_000_000).unwrap();
+    drop(log);
+    assert_eq!(home.open().unwrap().events.len(), 3);
+    assert_eq!(fs::read(home.segment()).unwrap(), closed);
+}
+
+#[test]
+fn no_log_is_begun_where_one_has_lost_its_segments() {
+    let home = Home::new();
+    let mut log = home.create();
+    append(&mut log, &[fact(1)], 1).unwrap();
+    publish(&mut log, &home.key);
+    drop(log);
+    let note = fs::read(home.layout().checkpoint()).unwrap();
+    fs::remove_dir_all(home.layout().segments()).unwrap();
+    let Err(error) = home.try_create() else { panic!("the signed head was replaced") };
+    assert!(matches!(error, OpenError::CutTail { size: 0, signed: 2, .. }), "{error}");
+    assert_eq!(fs::read(home.layout().checkpoint()).unwrap(), note);
+}
+
+#[test]
+fn one_append_has_a_limit_and_several_are_written_by_turns() {
+    let home = Home::new();
+    let mut log = home.create();
+    let large: Vec<Draft> = (0..100).map(|n| fact_of(n, 60_000)).collect();
+    let larger: Vec<Draft> = (0..150).map(|n| fact_of(n, 60_000)).collect();
+    let head = log.head();
+    let refused = ready(log.append(head, &larger, now(1)));
+    assert!(matches!(refused, Err(AppendError::Rejected(_))));
+    let results = log.append_each(&[&large, &larger, &[fact(1)], &large], now(2)).unwrap();
+    let lengths: Vec<_> =
+        results.iter().map(|result| result.as_ref().map_or(0, Vec::len)).collect();
+    assert_eq!(lengths, [100, 0, 1, 100]);
+    assert_eq!(home.read().0.len(), 202);
+    drop(log);
+    assert_eq!(home.open().unwrap().events.len(), 202);
+}
+
+#[test]
+fn a_segment_that_vanishes_between_listing_and_reading_is_named() {
+    let home = Home::new();
+    drop(home.create());
+    let files = LogFiles::find(&home.layout()).unwrap();
+    fs::remove_file(home.segment()).unwrap();
+    let Err(error) = files.scan(&[], &mut |_, _| {}) else { panic!("read what is gone") };
+    assert!(matches!(error, ReadError::Io { path, .. } if path == home.segment()));
+}
+
+#[test]
+fn a_segment_that_is_a_link_becomes_a_file_of_the_log() {
+    let home = Home::new();
+    let mut log = home.create();
+    append(&mut log, &[fact(1)], 1).unwrap();
+    drop(log);
+    let elsewhere = home.folder.path().join("elsewhere");
+    fs::rename(home.segment(), &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, home.segment()).unwrap();
+    let before = fs::read(&elsewhere).unwrap();
+    let Opened { mut log, .. } = home.open().unwrap();
+    append(&mut log, &[fact(2)], 2_000_000).unwrap();
+    drop(log);
+    assert!(fs::symlink_metadata(home.segment()).unwrap().is_file());
+    assert_eq!(fs::read(&elsewhere).unwrap(), before, "what the link named is not written to");
+    assert_eq!(home.open().unwrap().events.len(), 3);
+}
+
+#[test]
+fn what_lies_beside_a_log_in_its_folder_does_not_concern_it() {
+    let home = Home::new();
+    drop(home.create());
+    fs::write(home.layout().segments().join(".unfinished"), b"half").unwrap();
+    fs::create_dir(home.layout().root().join("cache")).unwrap();
+    assert_eq!(home.open().unwrap().events.len(), 1);
+    let foreign = home.layout().segments().join("notes.txt");
+    fs::write(&foreign, b"").unwrap();
+    assert!(
+        matches!(home.open(), Err(OpenError::Read(ReadError::Foreign(path))) if path == foreign)
+    );
+}
+
+#[test]
+fn a_log_that_was_moved_takes_nothing_more() {
+    let home = Home::new();
+    let mut log = home.create();
+    let moved = |to: &str| draft(LogMoved { from: "file".into(), to: to.into() });
+    append(&mut log, &[moved("postgres:1/app")], 1).unwrap();
+    drop(log);
+    assert!(matches!(home.open(), Err(OpenError::Moved { to, .. }) if to == "postgres:1/app"));
+}
+
+#[test]
+fn a_checkpoint_never_goes_back() {
+    let home = Home::new();
+    let mut log = home.create();
+    let older = log.checkpoint();
+    append(&mut log, &[fact(1)], 1).unwrap();
+    publish(&mut log, &home.key);
+    let refused = log.publish_now(&older, &older.sign(&home.key));
+    assert!(matches!(refused, Err(StoreError::OlderCheckpoint { size: 1, signed: 2 })));
+    drop(log);
+    assert_eq!(home.open().unwrap().log.signed(), 2);
 }
