@@ -11,15 +11,21 @@ use crate::session::Session;
 /// The schema annals keeps in a target.
 pub const LEDGER_SCHEMA: &str = "annals";
 
-/// Version of the ledger's tables, kept in the comment of the schema.
-const LEDGER_FORMAT: u32 = 1;
+/// Version of the ledger's tables, kept in the comments of its first table and of the schema.
+///
+/// The schema may belong to the event store, which came first: then only the table says it.
+const LEDGER_FORMAT: u32 = 2;
+
+/// Where the ledger is the first to come.
+const CREATE_SCHEMA: &str = "
+CREATE SCHEMA annals;
+REVOKE ALL ON SCHEMA annals FROM PUBLIC;
+COMMENT ON SCHEMA annals IS 'annals ledger format 2';
+";
 
 /// `version_key` is the number a version spells, so that two spellings are one version. The primary
 /// key makes a step happen once: who comes second waits for the first and is then refused.
 const INSTALL: &str = "
-CREATE SCHEMA annals;
-REVOKE ALL ON SCHEMA annals FROM PUBLIC;
-COMMENT ON SCHEMA annals IS 'annals ledger format 1';
 CREATE TABLE annals.ledger (
     workspace   text        NOT NULL,
     version_key text        NOT NULL CHECK (version_key ~ '^(0|[1-9][0-9]*)$'),
@@ -40,7 +46,7 @@ CREATE TABLE annals.ledger (
     UNIQUE (run, step)
 );
 COMMENT ON TABLE annals.ledger IS
-    'One row for each migration or rollback that took effect, written in its own transaction. The history is the event log; this is its witness in the database.';
+    'annals ledger format 2: one row for each migration or rollback that took effect, written in its own transaction. The history is the event log; this is its witness in the database.';
 CREATE TABLE annals.statements (
     workspace   text        NOT NULL,
     version_key text        NOT NULL,
@@ -54,6 +60,42 @@ CREATE TABLE annals.statements (
 COMMENT ON TABLE annals.statements IS
     'One row for each statement that took effect of a file that runs outside a transaction.';
 ";
+
+/// What format 2 adds: the signed heads of the log, kept where whoever alters the log's files does
+/// not reach.
+const CHECKPOINTS: &str = "
+CREATE TABLE annals.checkpoints (
+    origin      text        NOT NULL,
+    size        bigint      NOT NULL CHECK (size > 0),
+    leaf        text        NOT NULL CHECK (leaf ~ '^[0-9a-f]{64}$'),
+    note        text        NOT NULL CHECK (length(note) <= 65536),
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (origin, size)
+);
+COMMENT ON TABLE annals.checkpoints IS
+    'Signed heads of the event log as runs left it: C2SP checkpoints. A log that does not fit them was cut, replaced or forked.';
+";
+
+/// From format 1 to format 2.
+const UPGRADE: &str = "
+COMMENT ON TABLE annals.ledger IS
+    'annals ledger format 2: one row for each migration or rollback that took effect, written in its own transaction. The history is the event log; this is its witness in the database.';
+DO $$ BEGIN
+    IF obj_description('annals'::regnamespace, 'pg_namespace') LIKE 'annals ledger format %' THEN
+        COMMENT ON SCHEMA annals IS 'annals ledger format 2';
+    END IF;
+END $$;
+";
+/// What stands in the schema.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    /// There is no such schema.
+    Nothing,
+    /// The event store, without a ledger.
+    Store,
+    /// The ledger of this format, with or without an event store.
+    Ledger(u32),
+}
 
 /// Why the ledger cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +149,17 @@ pub struct NewLedgerRow<'a> {
     pub actor: &'a str,
 }
 
+/// A signed head of a log, as the target keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptCheckpoint {
+    /// Events it vouches for.
+    pub size: u64,
+    /// Leaf hash of the last of them.
+    pub leaf: LeafHash,
+    /// The signed note.
+    pub note: String,
+}
+
 /// A statement outside a transaction that took effect, as the target knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatementRow {
@@ -127,32 +180,51 @@ impl Session {
     ///
     /// When something else stands in its place.
     pub async fn has_ledger(&mut self) -> Result<bool, LedgerError> {
-        let found = "SELECT to_regclass('annals.ledger') IS NOT NULL AS present, \
-            obj_description(n.oid, 'pg_namespace') AS comment \
-            FROM pg_namespace n WHERE n.nspname = 'annals'";
-        let row =
-            sqlx::query(found).fetch_optional(self.connection()).await.map_err(Fault::from)?;
-        let Some(row) = row else { return Ok(false) };
+        Ok(matches!(self.find_ledger().await?, Place::Ledger(_)))
+    }
+
+    async fn find_ledger(&mut self) -> Result<Place, LedgerError> {
+        // Looked up in the catalog: to_regclass would fail for whoever may not use the schema.
+        let found = "SELECT l.oid IS NOT NULL AS present, s.oid IS NOT NULL AS has_store, \
+            coalesce(substring(obj_description(l.oid, 'pg_class') FROM $1), \
+                substring(obj_description(n.oid, 'pg_namespace') FROM $1)) AS format \
+            FROM pg_namespace n \
+            LEFT JOIN pg_class l ON l.relnamespace = n.oid AND l.relname = 'ledger' \
+            LEFT JOIN pg_class s ON s.relnamespace = n.oid AND s.relname = 'log_store' \
+            WHERE n.nspname = 'annals'";
+        let row = sqlx::query(found)
+            .bind("^annals ledger format ([0-9]+)")
+            .fetch_optional(self.connection())
+            .await
+            .map_err(Fault::from)?;
+        let Some(row) = row else { return Ok(Place::Nothing) };
         let present: bool = row.try_get("present").map_err(Fault::from)?;
-        let comment: Option<String> = row.try_get("comment").map_err(Fault::from)?;
-        let format = comment.as_deref().and_then(|text| text.strip_prefix("annals ledger format "));
+        let has_store: bool = row.try_get("has_store").map_err(Fault::from)?;
+        let format: Option<String> = row.try_get("format").map_err(Fault::from)?;
         match format.and_then(|format| format.parse::<u32>().ok()) {
-            Some(LEDGER_FORMAT) if present => Ok(true),
+            Some(format @ 1..=LEDGER_FORMAT) if present => Ok(Place::Ledger(format)),
             Some(newer) if newer > LEDGER_FORMAT => {
                 Err(LedgerError::Foreign(format!("its format is {newer}, made by a newer annals")))
             }
+            None if has_store && !present => Ok(Place::Store),
             _ => Err(LedgerError::Foreign("it has no ledger of ours in it".to_owned())),
         }
     }
 
-    /// Creates the ledger where it is missing, in one transaction.
+    /// Creates the ledger where it is missing and brings an older one up to date, in one
+    /// transaction.
     ///
     /// # Errors
     ///
-    /// When the role may not create a schema, or something else stands in its place.
+    /// When the role may not create it, or something else stands in its place.
     pub async fn install_ledger(&mut self) -> Result<(), LedgerError> {
-        if !self.has_ledger().await? {
-            self.run(INSTALL).await?;
+        match self.find_ledger().await? {
+            Place::Ledger(LEDGER_FORMAT) => {}
+            Place::Ledger(_) => self.run(&format!("{UPGRADE}{CHECKPOINTS}")).await?,
+            Place::Store => self.run(&format!("{INSTALL}{CHECKPOINTS}")).await?,
+            Place::Nothing => {
+                self.run(&format!("{CREATE_SCHEMA}{INSTALL}{CHECKPOINTS}")).await?;
+            }
         }
         Ok(())
     }
@@ -172,6 +244,58 @@ impl Session {
             .await
             .map_err(Fault::from)?;
         rows.iter().map(read_row).collect()
+    }
+
+    /// The newest signed head of a log that the target keeps; none in a ledger of an older format.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not answer, or the row is not one annals writes.
+    pub async fn newest_checkpoint(
+        &mut self,
+        origin: &str,
+    ) -> Result<Option<KeptCheckpoint>, LedgerError> {
+        if self.find_ledger().await? != Place::Ledger(LEDGER_FORMAT) {
+            return Ok(None);
+        }
+        let newest = "SELECT size, leaf, note FROM annals.checkpoints WHERE origin = $1 \
+            ORDER BY size DESC LIMIT 1";
+        let row = sqlx::query(newest)
+            .bind(origin)
+            .fetch_optional(self.connection())
+            .await
+            .map_err(Fault::from)?;
+        let Some(row) = row else { return Ok(None) };
+        let size: i64 = row.try_get("size").map_err(Fault::from)?;
+        let leaf: String = row.try_get("leaf").map_err(Fault::from)?;
+        let odd = |what| Fault::Protocol(format!("{what} of a kept checkpoint"));
+        Ok(Some(KeptCheckpoint {
+            size: u64::try_from(size).map_err(|_| odd("the size"))?,
+            leaf: leaf.parse().map_err(|_| odd("the leaf hash"))?,
+            note: row.try_get("note").map_err(Fault::from)?,
+        }))
+    }
+
+    /// Keeps a signed head of a log; one that is kept already stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// When the server says no.
+    pub async fn keep_checkpoint(
+        &mut self,
+        origin: &str,
+        kept: &KeptCheckpoint,
+    ) -> Result<(), Fault> {
+        let insert = "INSERT INTO annals.checkpoints (origin, size, leaf, note) \
+            VALUES ($1, $2, $3, $4) ON CONFLICT (origin, size) DO NOTHING";
+        sqlx::query(insert)
+            .bind(origin)
+            .bind(number(kept.size))
+            .bind(kept.leaf.to_string())
+            .bind(&kept.note)
+            .execute(self.connection())
+            .await?;
+        Ok(())
     }
 
     /// Writes a row inside the open transaction and returns that transaction's id.

@@ -17,7 +17,7 @@ pub use catalog::read_schema;
 pub use connect::{ConnectError, ConnectionSpec};
 pub use fault::{Fault, ServerError};
 pub use indexes::{IndexState, drop_index_concurrently, index_on_table, index_state};
-pub use ledger::{LEDGER_SCHEMA, LedgerError, NewLedgerRow, StatementRow};
+pub use ledger::{KeptCheckpoint, LEDGER_SCHEMA, LedgerError, NewLedgerRow, StatementRow};
 pub use lock::{LockHolder, LockKey};
 pub use platform::Platform;
 pub use session::{ServerFacts, Session, SessionSettings, TransactionLimits, TransactionStatus};

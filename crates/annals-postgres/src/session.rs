@@ -180,8 +180,8 @@ impl Session {
         &self.facts
     }
 
-    /// The connection, for queries of this crate.
-    pub(crate) fn connection(&mut self) -> &mut PgConnection {
+    /// The connection, for queries of the crates that keep something of theirs in a database.
+    pub fn connection(&mut self) -> &mut PgConnection {
         &mut self.connection
     }
 
