@@ -6,11 +6,13 @@ use annals_events::{
     Direction, Event, FileRef, LeafHash, ReconciledAs, Recorded, RecordedError, RunId, Seq,
     StepKey, StepStarted, Timestamp, Version,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::replay::Projection;
 
 /// One step that took effect.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Change {
     /// Which way.
     pub direction: Direction,
@@ -53,7 +55,8 @@ impl Change {
 pub type Applied = Change;
 
 /// A step that did not take effect.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Failure {
     /// Which way.
     pub direction: Direction,
@@ -188,6 +191,20 @@ impl Projection for History {
             | Event::SchemaRecorded(_)
             | Event::IntegrityChecked(_)
             | Event::TailRepaired(_)
+            | Event::KeyAdded(_)
+            | Event::KeyRetired(_)
+            | Event::CheckpointAnchored(_)
+            | Event::LogMoved(_)
+            | Event::StoreInstalled(_)
+            | Event::StoreUpgraded(_)
+            | Event::MigrationsSeen(_)
+            | Event::EmergencyDeclared(_)
+            | Event::ApprovalGiven(_)
+            | Event::ApprovalRevoked(_)
+            | Event::BackupTaken(_)
+            | Event::BackupVerified(_)
+            | Event::BackupFailed(_)
+            | Event::BackupRemoved(_)
             | Event::Unknown(_) => {}
         }
     }

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use annals_events::{
-    BlobRef, CheckResults, Digest, Direction, Effect, Event, FileRef, ReconciledAs, Recorded,
-    RunFinished, RunId, RunOutcome, RunStarted, Seq, StepKey, StepMode, StepStarted,
+    BlobRef, CheckResults, Digest, Direction, Effect, Event, FileRef, LeafHash, ReconciledAs,
+    Recorded, RunFinished, RunId, RunOutcome, RunStarted, Seq, StepKey, StepMode, StepStarted,
     TargetIdentity, Timestamp, Version,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::replay::Projection;
 
 /// What the log knows of one statement outside a transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StatementState {
     /// Its intent is recorded, its outcome is not.
     Started,
@@ -20,7 +22,8 @@ pub enum StatementState {
 }
 
 /// A step whose intent is recorded and whose outcome is not.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OpenStep {
     /// The run and the place in it.
     pub key: StepKey,
@@ -36,6 +39,8 @@ pub struct OpenStep {
     pub mode: StepMode,
     /// The file that runs.
     pub file: FileRef,
+    /// Going up: the file that would undo it.
+    pub rollback: Option<FileRef>,
     /// Statements in the file.
     pub statements: u64,
     /// Outside a transaction: what is known of each statement, by its place from 1.
@@ -44,6 +49,8 @@ pub struct OpenStep {
     pub intents: BTreeMap<u64, Digest>,
     /// The intent.
     pub seq: Seq,
+    /// Its leaf hash; the target's ledger holds a copy once the step took effect.
+    pub leaf: LeafHash,
     /// When it was recorded.
     pub at: Timestamp,
 }
@@ -56,7 +63,8 @@ impl OpenStep {
 }
 
 /// A run that has not ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OpenRun {
     /// The run.
     pub run: RunId,
@@ -75,7 +83,8 @@ pub struct OpenRun {
 }
 
 /// A run that has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RunSummary {
     /// The run.
     pub run: RunId,
@@ -96,7 +105,8 @@ pub struct RunSummary {
 }
 
 /// The schema as a run left it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SchemaPicture {
     /// The stored picture; its digest is the fingerprint.
     pub snapshot: BlobRef,
@@ -111,7 +121,8 @@ pub struct SchemaPicture {
 }
 
 /// A verification and its verdict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct IntegritySummary {
     /// By family.
     pub checks: CheckResults,
@@ -121,12 +132,15 @@ pub struct IntegritySummary {
     pub findings: u64,
     /// The findings.
     pub report: BlobRef,
+    /// The event that says so.
+    pub seq: Seq,
     /// When.
     pub at: Timestamp,
 }
 
 /// The recovery state.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RecoveryState {
     /// The database the log speaks of.
     pub target: Option<TargetIdentity>,
@@ -166,18 +180,20 @@ impl RecoveryState {
             ordinal: started.ordinal,
             mode: started.mode,
             file: started.file.clone(),
+            rollback: started.rollback.clone(),
             statements: started.statements,
             progress,
             intents,
             seq: recorded.seq,
+            leaf: recorded.leaf,
             at: recorded.recorded_at,
         });
     }
 
-    fn statement(&mut self, key: StepKey, statement: u64, state: StatementState) {
-        if let Some(step) = self.open_step.as_mut().filter(|step| step.key == key) {
-            step.progress.insert(statement, state);
-        }
+    /// The open step, if it is `key` and has a statement of that number.
+    fn speaks_of(&mut self, key: StepKey, statement: u64) -> Option<&mut OpenStep> {
+        let known = |step: &&mut OpenStep| (1..=step.statements).contains(&statement);
+        self.open_step.as_mut().filter(|step| step.key == key).filter(known)
     }
 
     fn took_effect(&mut self, key: StepKey) {
@@ -243,14 +259,15 @@ impl Projection for RecoveryState {
             Event::RunStarted(started) => self.run_started(recorded, started),
             Event::StepStarted(started) => self.step_started(recorded, started),
             Event::StatementStarted(started) => {
-                if let Some(step) = self.open_step.as_mut().filter(|step| step.key == started.key())
-                {
+                if let Some(step) = self.speaks_of(started.key(), started.statement) {
                     step.intents.insert(started.statement, started.sql);
+                    step.progress.insert(started.statement, StatementState::Started);
                 }
-                self.statement(started.key(), started.statement, StatementState::Started);
             }
             Event::StatementSucceeded(done) => {
-                self.statement(done.key(), done.statement, StatementState::Succeeded);
+                if let Some(step) = self.speaks_of(done.key(), done.statement) {
+                    step.progress.insert(done.statement, StatementState::Succeeded);
+                }
             }
             Event::StepSucceeded(done) => self.took_effect(done.key()),
             Event::StepFailed(failed) => {
@@ -278,6 +295,7 @@ impl Projection for RecoveryState {
                     passed,
                     findings: checked.findings,
                     report: checked.report,
+                    seq: recorded.seq,
                     at: recorded.recorded_at,
                 });
                 if passed {
@@ -288,6 +306,20 @@ impl Projection for RecoveryState {
             | Event::TargetRegistered(_)
             | Event::PlanMade(_)
             | Event::TailRepaired(_)
+            | Event::KeyAdded(_)
+            | Event::KeyRetired(_)
+            | Event::CheckpointAnchored(_)
+            | Event::LogMoved(_)
+            | Event::StoreInstalled(_)
+            | Event::StoreUpgraded(_)
+            | Event::MigrationsSeen(_)
+            | Event::EmergencyDeclared(_)
+            | Event::ApprovalGiven(_)
+            | Event::ApprovalRevoked(_)
+            | Event::BackupTaken(_)
+            | Event::BackupVerified(_)
+            | Event::BackupFailed(_)
+            | Event::BackupRemoved(_)
             | Event::Unknown(_) => {}
         }
     }

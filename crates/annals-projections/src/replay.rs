@@ -25,10 +25,24 @@ pub enum AsOf {
     Time(Timestamp),
     /// After this event.
     Seq(Seq),
+    /// After so many events: what a checkpoint of that size vouches for.
+    Size(u64),
+}
+
+impl AsOf {
+    /// Whether the event at `seq`, recorded at `at`, had happened by then.
+    pub fn includes(&self, seq: Seq, at: Timestamp) -> bool {
+        match self {
+            Self::Now => true,
+            Self::Time(time) => at <= *time,
+            Self::Seq(last) => seq <= *last,
+            Self::Size(size) => seq.0 < *size,
+        }
+    }
 }
 
 /// The prefix a moment chooses, and its neighbours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Events in the prefix.
     pub len: usize,
@@ -38,13 +52,32 @@ pub struct Selection {
     pub next: Option<(Seq, Timestamp)>,
 }
 
+impl Selection {
+    /// Looks at the next event of a log, from its first: whether it belongs to the prefix.
+    pub fn take(&mut self, as_of: AsOf, recorded: &Recorded) -> bool {
+        let place = (recorded.seq, recorded.recorded_at);
+        let belongs = as_of.includes(recorded.seq, recorded.recorded_at);
+        if belongs {
+            self.len += 1;
+            self.last = Some(place);
+        } else if self.next.is_none() {
+            self.next = Some(place);
+        }
+        belongs
+    }
+}
+
+/// Two read models of the same events.
+impl<A: Projection, B: Projection> Projection for (A, B) {
+    fn apply(&mut self, recorded: &Recorded) {
+        self.0.apply(recorded);
+        self.1.apply(recorded);
+    }
+}
+
 /// Chooses the prefix of `events` (a whole log from its first event) as of a moment.
 pub fn select(events: &[Recorded], as_of: AsOf) -> Selection {
-    let len = match as_of {
-        AsOf::Now => events.len(),
-        AsOf::Time(time) => events.partition_point(|recorded| recorded.recorded_at <= time),
-        AsOf::Seq(seq) => events.partition_point(|recorded| recorded.seq <= seq),
-    };
+    let len = events.partition_point(|event| as_of.includes(event.seq, event.recorded_at));
     let place = |recorded: &Recorded| (recorded.seq, recorded.recorded_at);
     Selection {
         len,

@@ -1,0 +1,10 @@
+//! Read models: what they say of a log, and that they say the same of it everywhere and for ever.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod any;
+mod golden;
+mod known;
+mod made;
+mod story;
+mod views;
