@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use annals_events::{LeafHash, Recorded, Version};
+use annals_events::{LeafHash, Version};
 use annals_projections::{Change, History, LedgerRow};
 
 use crate::finding::{CheckFamily, Finding, Severity};
@@ -45,11 +45,12 @@ pub enum LedgerMismatch {
     },
 }
 
-/// Compares the ledger's rows with the history folded from `events`.
+/// Compares the ledger's rows with the history folded from the log `origin` of `log_size` events.
 pub fn compare_ledger(
     rows: &[LedgerRow],
     history: &History,
-    events: &[Recorded],
+    origin: &str,
+    log_size: u64,
 ) -> Vec<LedgerMismatch> {
     let mut mismatches = Vec::new();
     let changes: BTreeMap<(&Version, u64), &Change> = history
@@ -57,7 +58,6 @@ pub fn compare_ledger(
         .iter()
         .map(|change| ((&change.version, change.ordinal), change))
         .collect();
-    let origin = events.first().map(|event| event.origin.as_str()).unwrap_or_default();
     for row in rows {
         match changes.get(&(&row.version, row.ordinal)) {
             _ if row.log_origin != origin => mismatches.push(LedgerMismatch::OtherLog {
@@ -65,11 +65,11 @@ pub fn compare_ledger(
                 log_origin: origin.to_owned(),
             }),
             Some(change) => mismatches.extend(compare_row(row, change)),
-            None if row.intent_seq >= events.len() as u64 => {
+            None if row.intent_seq >= log_size => {
                 mismatches.push(LedgerMismatch::OlderLog {
                     ledger_seq: row.intent_seq,
                     ledger_hash: row.intent_hash,
-                    log_size: events.len() as u64,
+                    log_size,
                 });
             }
             None => mismatches.push(LedgerMismatch::NotInLog(Box::new(row.clone()))),

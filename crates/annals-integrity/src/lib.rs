@@ -12,5 +12,7 @@ mod schema;
 pub use files::{FileState, FileStatus, check_files, compare_files};
 pub use finding::{CheckFamily, Finding, Severity, family_outcomes};
 pub use ledger::{LedgerMismatch, check_ledger, compare_ledger};
-pub use log::{LogVerdict, LogVerification, verify_log};
+pub use log::{
+    DamageClass, ForkedHeads, KeptHead, KeptNote, LogAudit, LogDamage, LogVerification, Trust,
+};
 pub use schema::{check_schema, check_validity};

@@ -1,4 +1,5 @@
-//! What the verifiers find, and that they find nothing where nothing is wrong.
+//! What the verifiers of ledger, files and schema find, and that they find nothing where nothing
+//! is wrong.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -7,14 +8,13 @@ use std::fs;
 
 use annals_events::{
     Actor, Chain, CheckOutcome, Digest, Direction, Draft, Event, EventId, FORMAT_VERSION, FileRef,
-    LeafHash, LogCreated, Origin, Recorded, RunId, Scan, Segment, Seq, StepMode, StepStarted,
-    StepSucceeded, Timestamp, TreeHash, Version, scan, seal,
+    LeafHash, LogCreated, Origin, Recorded, RunId, StepMode, StepStarted, StepSucceeded, Timestamp,
+    Version, seal,
 };
 use annals_integrity::{
-    CheckFamily, Finding, LedgerMismatch, LogVerdict, Severity, check_files, check_ledger,
-    check_schema, check_validity, compare_files, compare_ledger, family_outcomes, verify_log,
+    CheckFamily, Finding, LedgerMismatch, Severity, check_files, check_ledger, check_schema,
+    check_validity, compare_files, compare_ledger, family_outcomes,
 };
-use annals_keys::{Checkpoint, CheckpointError, NoteError, SecretKey};
 use annals_migrations::{LoadOptions, MigrationSet, load};
 use annals_projections::{History, LedgerRow, replay};
 use annals_schema::{Family, Object, ObjectKind, Snapshot, diff};
@@ -132,23 +132,7 @@ impl Log {
     }
 
     fn compare(&self, rows: &[LedgerRow]) -> Vec<LedgerMismatch> {
-        compare_ledger(rows, &self.history(), &self.events)
-    }
-
-    fn sign(&self, key: &SecretKey) -> String {
-        let (origin, size, root) = (self.origin.clone(), self.chain.size(), self.chain.root());
-        Checkpoint { origin, size, root }.sign(key)
-    }
-
-    fn scan(&self, sizes: &[u64]) -> Scan {
-        scan(&[Segment { first: Seq(0), bytes: &self.bytes }], sizes)
-    }
-
-    /// The bytes of the first `size` events.
-    fn first_lines(&self, size: usize) -> &[u8] {
-        let ends = self.bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
-        let end = ends.map(|(at, _)| at + 1).nth(size - 1).unwrap();
-        &self.bytes[..end]
+        compare_ledger(rows, &self.history(), ORIGIN, self.chain.size())
     }
 }
 
@@ -160,7 +144,7 @@ fn a_ledger_and_its_log_agree() {
         let reversed: Vec<LedgerRow> = log.rows().into_iter().rev().collect();
         assert_eq!(log.compare(&reversed), [], "{past}");
     }
-    assert_eq!(compare_ledger(&[], &History::default(), &[]), []);
+    assert_eq!(compare_ledger(&[], &History::default(), ORIGIN, 0), []);
 }
 
 type Edit = (&'static str, fn(&mut LedgerRow));
@@ -600,154 +584,4 @@ fn a_family_fails_on_errors_only_and_passes_only_when_it_was_checked() {
     assert_eq!(rest, [NotChecked; 3]);
     let history = family_outcomes(&[finding(CheckFamily::History, Severity::Error)], false);
     assert_eq!(history.history, Failed);
-}
-
-fn key() -> SecretKey {
-    SecretKey::generate(ORIGIN).unwrap()
-}
-
-#[test]
-fn a_log_as_it_was_signed_is_intact() {
-    let (log, key) = (Log::of("+1 +2"), key());
-    let found = verify_log(&log.scan(&[5]), Some(log.sign(&key).as_bytes()), &key.verifier());
-    assert_eq!(found.verdict, LogVerdict::Intact);
-    assert_eq!((found.events, found.signed, found.torn_bytes), (5, 5, 0));
-    assert_eq!(found.root, log.chain.root());
-}
-
-#[test]
-fn events_behind_the_checkpoint_and_a_torn_tail_leave_it_intact() {
-    let (signed, longer, key) = (Log::of("+1"), Log::of("+1 +2"), key());
-    let note = signed.sign(&key);
-    let bytes = [longer.bytes.as_slice(), b"{\"actor\":"].concat();
-    let scan = scan(&[Segment { first: Seq(0), bytes: &bytes }], &[3]);
-    let found = verify_log(&scan, Some(note.as_bytes()), &key.verifier());
-    assert_eq!(found.verdict, LogVerdict::Intact);
-    assert_eq!((found.events, found.signed, found.torn_bytes), (5, 3, 9));
-    assert_eq!(found.root, longer.chain.root());
-}
-
-#[test]
-fn a_changed_event_is_damage_and_named() {
-    let (log, key) = (Log::of("+1 +2"), key());
-    let text = String::from_utf8(log.bytes.clone()).unwrap().replacen("\"m1\"", "\"mx\"", 1);
-    let scan = scan(&[Segment { first: Seq(0), bytes: text.as_bytes() }], &[5]);
-    let found = verify_log(&scan, Some(log.sign(&key).as_bytes()), &key.verifier());
-    let LogVerdict::Damaged { at, reason } = &found.verdict else { panic!("{found:?}") };
-    assert_eq!(*at, Seq(2), "the event behind it does not link to it");
-    assert!(reason.starts_with("event 2: prev is "), "{reason}");
-    assert_eq!((found.events, found.signed), (2, 5));
-    assert_eq!(found.verdict.to_string(), *reason);
-}
-
-#[test]
-fn a_removed_line_and_a_missing_segment_are_damage() {
-    let (log, key) = (Log::of("+1 +2"), key());
-    let (note, verifier) = (log.sign(&key), key.verifier());
-    let verdict = |segments: &[Segment<'_>]| {
-        verify_log(&scan(segments, &[5]), Some(note.as_bytes()), &verifier).verdict
-    };
-    let (one, two) = (log.first_lines(1).len(), log.first_lines(2).len());
-    let removed = [&log.bytes[..one], &log.bytes[two..]].concat();
-    let line = verdict(&[Segment { first: Seq(0), bytes: &removed }]);
-    assert!(matches!(line, LogVerdict::Damaged { at: Seq(1), .. }), "{line:?}");
-    let first = Segment { first: Seq(0), bytes: &log.bytes[..one] };
-    let gap = verdict(&[first, Segment { first: Seq(2), bytes: &log.bytes[two..] }]);
-    assert!(matches!(gap, LogVerdict::Damaged { at: Seq(1), .. }), "{gap:?}");
-    let empty = verdict(&[]);
-    assert!(matches!(empty, LogVerdict::Damaged { at: Seq(0), .. }), "{empty:?}");
-}
-
-#[test]
-fn damage_is_named_also_without_a_checkpoint() {
-    let scan = scan(&[Segment { first: Seq(0), bytes: b"{}\n" }], &[]);
-    let found = verify_log(&scan, None, &key().verifier());
-    assert!(matches!(found.verdict, LogVerdict::Damaged { at: Seq(0), .. }), "{found:?}");
-    assert_eq!((found.events, found.signed), (0, 0));
-}
-
-#[test]
-fn a_log_shorter_than_its_checkpoint_has_lost_its_tail() {
-    let (log, key) = (Log::of("+1 +2"), key());
-    let note = log.sign(&key);
-    for size in 1..5 {
-        let bytes = log.first_lines(size);
-        let scan = scan(&[Segment { first: Seq(0), bytes }], &[5]);
-        let found = verify_log(&scan, Some(note.as_bytes()), &key.verifier());
-        let size = size as u64;
-        assert_eq!(found.verdict, LogVerdict::CutTail { size, signed: 5 });
-        assert_eq!((found.events, found.signed), (size, 5));
-    }
-}
-
-#[test]
-fn a_tail_cut_inside_a_line_is_a_cut_tail_with_torn_bytes() {
-    let (log, key) = (Log::of("+1"), key());
-    let bytes = &log.bytes[..log.bytes.len() - 1];
-    let scan = scan(&[Segment { first: Seq(0), bytes }], &[3]);
-    let found = verify_log(&scan, Some(log.sign(&key).as_bytes()), &key.verifier());
-    assert_eq!(found.verdict, LogVerdict::CutTail { size: 2, signed: 3 });
-    assert_eq!(found.torn_bytes, (bytes.len() - log.first_lines(2).len()) as u64);
-}
-
-#[test]
-fn a_rewritten_log_is_another_history_than_the_signed_one() {
-    let (log, key) = (Log::of("+1 +2"), key());
-    let rewritten = Log::named(ORIGIN, 500).after("+1 +2");
-    assert_eq!(rewritten.scan(&[]).damage, None, "it is consistent in itself");
-    let found = verify_log(&rewritten.scan(&[5]), Some(log.sign(&key).as_bytes()), &key.verifier());
-    assert_eq!(found.verdict, LogVerdict::OtherHistory { signed: 5 });
-    assert_eq!(
-        found.verdict.to_string(),
-        "event 4, or one before it together with every link behind it, is not what the \
-         checkpoint vouches for"
-    );
-}
-
-#[test]
-fn a_checkpoint_of_another_log_vouches_for_nothing_here() {
-    let (log, key) = (Log::of("+1"), key());
-    let (size, root) = (log.chain.size(), log.chain.root());
-    let other = Checkpoint { origin: "demo/staging".parse().unwrap(), size, root }.sign(&key);
-    let found = verify_log(&log.scan(&[3]), Some(other.as_bytes()), &key.verifier());
-    assert_eq!(found.verdict, LogVerdict::OtherHistory { signed: 3 });
-}
-
-#[test]
-fn a_checkpoint_nobody_known_has_signed_is_not_accepted() {
-    let (log, mine, other) = (Log::of("+1"), key(), key());
-    let scan = log.scan(&[3]);
-    let verdict = |note: &str| verify_log(&scan, Some(note.as_bytes()), &mine.verifier());
-    let unknown = verdict(&log.sign(&other));
-    let expected = CheckpointError::Note(NoteError::UnknownKey(ORIGIN.into()));
-    assert_eq!(unknown.verdict, LogVerdict::Checkpoint(expected));
-    assert_eq!((unknown.events, unknown.signed), (3, 0));
-    let altered = verdict(&log.sign(&mine).replacen("\n3\n", "\n2\n", 1));
-    let expected = CheckpointError::Note(NoteError::BadSignature(ORIGIN.into()));
-    assert_eq!(altered.verdict, LogVerdict::Checkpoint(expected));
-    let text = verdict(&mine.sign_note("hello\n"));
-    let malformed =
-        LogVerdict::Checkpoint(CheckpointError::Malformed("expected origin, size and root"));
-    assert_eq!(text.verdict, malformed);
-    let garbage = verdict("");
-    assert!(matches!(garbage.verdict, LogVerdict::Checkpoint(CheckpointError::Note(_))));
-}
-
-#[test]
-fn a_wrong_root_is_another_history() {
-    let (log, key) = (Log::of("+1"), key());
-    let origin = log.origin.clone();
-    let root = TreeHash::from_bytes([7; 32]);
-    let note = Checkpoint { origin, size: 3, root }.sign(&key);
-    let found = verify_log(&log.scan(&[3]), Some(note.as_bytes()), &key.verifier());
-    assert_eq!(found.verdict, LogVerdict::OtherHistory { signed: 3 });
-}
-
-#[test]
-fn without_a_checkpoint_nothing_vouches_for_the_log() {
-    let log = Log::of("+1");
-    let found = verify_log(&log.scan(&[]), None, &key().verifier());
-    assert_eq!(found.verdict, LogVerdict::NeverSigned);
-    assert_eq!((found.events, found.signed), (3, 0));
-    assert_eq!(found.root, log.chain.root());
 }
