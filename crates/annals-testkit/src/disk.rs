@@ -82,6 +82,17 @@ impl SmallDisk {
         file.set_len((pages_used - pages) * PAGE_BYTES).expect("a file can be cut");
     }
 
+    /// Allows writing no longer.
+    pub fn make_read_only(&self) {
+        let mut command = Command::new("nsenter");
+        command.arg("-t").arg(self.keeper.id().to_string());
+        if !self.as_root {
+            command.args(["-U", "--preserve-credentials"]);
+        }
+        let status = command.args(["-m", "mount", "-o", "remount,ro"]).arg(&self.folder).status();
+        assert!(status.is_ok_and(|status| status.success()), "a tmpfs can be remounted");
+    }
+
     /// Takes the filling away.
     pub fn make_room(&self) {
         fs::remove_file(self.inside().join("filling")).expect("the disk was filled");

@@ -74,7 +74,12 @@ impl Server {
         let sandbox = runtime.block_on(Sandbox::start(&wanted)).unwrap_or_else(|e| panic!("{e}"));
         let server = Self { again: None, sandbox, port, runtime, _parent: parent };
         if options.tcp {
-            server.sql(&format!("ALTER ROLE postgres PASSWORD '{}'", Self::PASSWORD));
+            // PostgreSQL 13 would store it as MD5, which its own rules for TCP refuse.
+            let password = Self::PASSWORD;
+            server.sql(&format!(
+                "SET password_encryption = 'scram-sha-256'; \
+                 ALTER ROLE postgres PASSWORD '{password}'"
+            ));
         }
         server
     }
