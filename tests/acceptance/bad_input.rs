@@ -730,8 +730,10 @@ fn a_moment_or_a_log_that_is_not_there_is_named() {
         refused(&scene, line, 3, pattern);
     }
     let workspace = Workspace::with_url(NOBODY);
-    for line in ["history", "state", "log verify", "log show"] {
+    for line in ["history", "state", "log show"] {
         refuses(|| workspace.annals(line), 3, "event-store/db … fetch its log");
     }
+    // Neither key nor log: without the key nothing could be said of a log.
+    refuses(|| workspace.annals("log verify"), 3, "public key … fetch it");
     no_trace(&workspace);
 }

@@ -158,7 +158,7 @@ fn a_second_checkout_without_the_log_begins_no_second_history() {
 
     // What the first checkout has is now an older copy.
     let scene = (scene.0, first);
-    let pattern = "the event log in … has … events, the target's ledger knows … this is an \
+    let pattern = "the event log in … has … events … the target's ledger knows … this is an \
         older copy … fetch the newest copy of the log";
     scene.1.tables(3);
     refused(&scene, "migrate", 9, pattern);
@@ -363,10 +363,11 @@ fn a_schema_changed_by_hand_is_named_object_by_object() {
 // --- documents -----------------------------------------------------------------------------------
 
 /// Commands that print something else than a document: a story, a shell script, the help.
-const NO_DOCUMENT: [&str; 3] = ["demo", "completions", "help"];
+/// `export` prints shapes of its own.
+const NO_DOCUMENT: [&str; 4] = ["demo", "completions", "export", "help"];
 
 /// Every command, in an order in which each has something to show: its format and exit code.
-const DOCUMENTS: [(&str, &str, i32); 22] = [
+const DOCUMENTS: [(&str, &str, i32); 33] = [
     ("init inner", "annals.init/1", 0),
     ("create ä", "annals.error/1", 3),
     ("plan", "annals.plan/1", 0),
@@ -380,10 +381,21 @@ const DOCUMENTS: [(&str, &str, i32); 22] = [
     ("verify", "annals.verify/1", 0),
     ("history", "annals.history/1", 0),
     ("history --at-seq 1", "annals.history/1", 0),
-    ("state", "annals.state/1", 0),
-    ("state --at 2020-01-01", "annals.state/1", 0),
+    ("state", "annals.state/2", 0),
+    ("state --at 2020-01-01", "annals.state/2", 0),
+    ("diff --from-seq 3 --to-seq 5", "annals.diff/1", 0),
+    ("timeline", "annals.timeline/1", 0),
+    ("explain 1", "annals.explain/1", 0),
+    ("keys list", "annals.keys/1", 0),
+    ("keys generate approver jon", "annals.key/1", 0),
+    ("keys retire jon", "annals.key/1", 0),
+    ("keys rotate", "annals.key_rotation/1", 0),
+    ("log export --to copy", "annals.log_export/1", 0),
+    ("log prove 1 --out p", "annals.event_proof/1", 0),
+    ("log check-proof p --key keys/log.pub", "annals.event_proof/1", 0),
+    ("log anchor", "annals.error/1", 3),
     ("log show", "annals.log/1", 0),
-    ("log verify", "annals.log_verify/1", 0),
+    ("log verify", "annals.log_verify/2", 0),
     ("sandbox start", "annals.sandbox/1", 0),
     ("sandbox url", "annals.sandbox/1", 0),
     ("sandbox stop", "annals.sandbox/1", 0),

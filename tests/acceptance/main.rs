@@ -4,8 +4,15 @@
 
 mod bad_input;
 mod bad_target;
+mod copies;
 mod crash;
+mod damaged;
 mod guards;
+mod keys;
+mod large;
+mod replay;
 mod sandbox;
+mod stores;
+mod story;
 mod tamper;
 mod tour;

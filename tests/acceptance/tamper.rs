@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use annals_events::{Draft, Event, Recorded, Segment, Seq, UnknownEvent, scan, seal};
+use annals_integrity::DamageClass::{
+    self, Content, CutTail, Link, NotSigned, Nothing, Order, Signature, UnknownKey,
+};
 use annals_testkit::{Outcome, Server, Workspace};
 
 /// Every command that writes to the log, and has something to do.
@@ -83,12 +86,22 @@ impl Past {
         }
     }
 
-    /// `log verify` gives this verdict; returns the first bad place it names.
+    /// `log verify` gives this verdict, in words and as exit code; returns the first bad place.
     #[track_caller]
-    fn verdict(&self, verdict: &str) -> Option<u64> {
-        let document = self.annals("log verify --json").expect(9).json();
-        assert_eq!(document["verdict"], verdict, "{document}");
-        document["first_bad_seq"].as_u64()
+    fn verdict(&self, class: DamageClass) -> Option<u64> {
+        self.verdict_of(&[class]).1
+    }
+
+    /// `log verify` gives one of these verdicts; returns it with the first bad place.
+    #[track_caller]
+    fn verdict_of(&self, classes: &[DamageClass]) -> (DamageClass, Option<u64>) {
+        let outcome = self.annals("log verify --json");
+        let document = outcome.json();
+        let class = classes.iter().find(|class| document["verdict"] == class.as_str());
+        let class = *class.unwrap_or_else(|| panic!("not one of {classes:?}: {document}"));
+        outcome.expect(i32::from(class.exit_code()));
+        assert_eq!(document["exit_code"], class.exit_code(), "{document}");
+        (class, document["first_bad_seq"].as_u64())
     }
 
     /// After the damage was undone, everything works as before.
@@ -127,10 +140,16 @@ fn a_changed_byte_anywhere_is_found_and_nothing_is_written_on_top_of_it() {
         let mut changed = log.clone();
         changed[at] ^= 1;
         past.put(&changed);
-        let document = past.annals("log verify --json").expect(9).json();
-        let bad = document["first_bad_seq"].as_u64().unwrap();
-        // A line that still reads as an event is found out by the link of the next one.
-        assert!([line, line + 1].contains(&(bad as usize)), "byte {at}, line {line}: {document}");
+        let (class, bad) = past.verdict_of(&[Content, Link, Order, NotSigned]);
+        let bad = bad.unwrap() as usize;
+        // A line that still reads as an event is found out by the link of the next one, the last
+        // one by the signature.
+        let expected = match class {
+            Link if bad == line => line,
+            Link => line + 1,
+            _ => line,
+        };
+        assert_eq!(bad, expected, "byte {at}, line {line}: {class:?}");
         if at_line.insert(line) {
             past.refuses_one(WRITERS[line % 3], 9, &["the event log in", "nothing was written"]);
         }
@@ -151,9 +170,9 @@ fn a_tail_cut_below_the_checkpoint_is_found_and_not_taken_for_a_crash() {
         {
             past.put(&log[..*end]);
             if n == 0 {
-                assert_eq!(past.verdict("damaged"), Some(0));
+                assert_eq!(past.verdict(Nothing), Some(0));
             } else {
-                assert_eq!(past.verdict("cut_tail"), Some(n as u64));
+                assert_eq!(past.verdict(CutTail), Some(n as u64));
             }
             if n % 8 == 3 {
                 let said = format!("has {n} whole events, its checkpoint vouches for {size}");
@@ -184,17 +203,17 @@ fn deleted_duplicated_inserted_and_moved_lines_are_named() {
         moved.swap(n, n + 1);
         let n = n as u64;
         let cases = [
-            (deleted, [n, n]),
-            (duplicated, [n + 1, n + 1]),
+            (deleted, Order, n),
+            (duplicated, Order, n + 1),
             // The first line of another log is a good first line.
-            (inserted, [n, n + 1]),
-            (replaced, [n, n + 1]),
-            (moved, [n, n]),
+            (inserted, if n == 0 { Order } else { Link }, n.max(1)),
+            (replaced, Link, n.max(1)),
+            (moved, Order, n),
         ];
-        for (at, (changed, places)) in cases.into_iter().enumerate() {
+        for (at, (changed, class, place)) in cases.into_iter().enumerate() {
             past.put(&changed.concat());
-            let bad = past.verdict("damaged").unwrap();
-            assert!(places.contains(&bad), "line {n}, case {at}: {bad}");
+            let bad = past.verdict(class).unwrap();
+            assert_eq!(bad, place, "line {n}, case {at}");
             if n % 5 == at as u64 {
                 let said = format!("is damaged at event {bad}");
                 past.refuses_one(WRITERS[at % 3], 9, &[&said]);
@@ -231,14 +250,14 @@ fn a_history_rewritten_with_every_link_is_not_the_one_that_was_signed() {
         let mut changed = events.clone();
         changed[n].actor.name = "nobody".into();
         past.put(&sealed(&changed));
-        assert_eq!(past.verdict("other_history"), Some(events.len() as u64 - 1));
+        assert_eq!(past.verdict(NotSigned), Some(events.len() as u64 - 1));
         let said = "are not those the checkpoint vouches for";
         past.refuses_one(WRITERS[n / 4 % 3], 9, &[said]);
     }
     let mut fewer = events.clone();
     fewer.remove(events.len() / 2);
     past.put(&sealed(&fewer));
-    assert_eq!(past.verdict("cut_tail"), Some(fewer.len() as u64));
+    assert_eq!(past.verdict(CutTail), Some(fewer.len() as u64));
     past.refuses(9, &["the tail is cut"]);
     past.put(&log);
     past.works();
@@ -250,11 +269,11 @@ fn a_log_without_its_checkpoint_is_not_signed_again() {
     let (log, lines) = (past.log(), past.lines());
     let checkpoint = fs::read(past.checkpoint()).unwrap();
     fs::remove_file(past.checkpoint()).unwrap();
-    assert_eq!(past.verdict("never_signed"), None);
+    assert_eq!(past.verdict(Signature), None);
     past.refuses(9, &["has no checkpoint: nothing vouches for it"]);
     // Without the checkpoint nobody would miss the verification at the end.
     past.put(&lines[..lines.len() - 1].concat());
-    assert_eq!(past.verdict("never_signed"), None);
+    assert_eq!(past.verdict(Signature), None);
     past.refuses(9, &["has no checkpoint: nothing vouches for it"]);
     past.put(&log);
     fs::write(past.checkpoint(), checkpoint).unwrap();
@@ -268,24 +287,25 @@ fn a_checkpoint_by_another_key_or_altered_is_refused() {
     let checkpoint = fs::read(past.checkpoint()).unwrap();
     let strange = fs::read(stranger.checkpoint()).unwrap();
     fs::write(past.checkpoint(), strange).unwrap();
-    past.verdict("checkpoint_refused");
+    past.verdict(UnknownKey);
     past.refuses(9, &["the checkpoint of the event log in", "not signed"]);
     for at in (0..checkpoint.len()).step_by(7) {
         let mut changed = checkpoint.clone();
         changed[at] ^= 1;
         fs::write(past.checkpoint(), changed).unwrap();
-        past.verdict("checkpoint_refused");
+        // Where the name or the id of the key was changed, nobody known has signed.
+        past.verdict_of(&[Signature, UnknownKey]);
     }
     past.refuses(9, &["the checkpoint of the event log in"]);
     fs::write(past.checkpoint(), b"").unwrap();
-    past.verdict("checkpoint_refused");
+    past.verdict(Signature);
     past.refuses(9, &["the checkpoint of the event log in"]);
     // Another pair of keys in place of ours does not verify what ours has signed.
     fs::write(past.checkpoint(), &checkpoint).unwrap();
     let ours = past.workspace.path("ours");
     copy(&past.workspace.path("keys"), &ours);
     copy(&stranger.workspace.path("keys"), &past.workspace.path("keys"));
-    past.verdict("checkpoint_refused");
+    past.verdict(UnknownKey);
     past.refuses(9, &["the checkpoint of the event log in"]);
     copy(&ours, &past.workspace.path("keys"));
     past.works();
@@ -300,8 +320,8 @@ fn an_older_checkpoint_vouches_for_less_and_that_is_said() {
     let behind = past.lines().len() - before;
     fs::write(past.checkpoint(), checkpoint).unwrap();
     past.annals("log verify").expect(0).says(&[
-        &format!("signed    {before} events"),
-        &format!("unsigned  {behind} events behind them: nothing vouches for their number"),
+        &format!("signed      {before} events"),
+        &format!("unsigned    {behind} events behind the signed ones: nothing vouches for their"),
     ]);
     // The target's ledger vouches for what the checkpoint does not: cut, it is refused.
     let (log, lines) = (past.log(), past.lines());
@@ -330,9 +350,9 @@ fn an_older_copy_of_the_log_is_refused_and_nothing_is_added_to_it() {
         &format!("this log ends with {had} events"),
         "fetch the newest one",
     ]);
-    let known: u64 = ledger.parse::<u64>().unwrap() + 1;
-    let said = format!("has {had} events, the target's ledger knows {known}");
-    past.refuses(9, &[&said, "this is an older copy", "fetch the newest copy"]);
+    let known = past.server.value("SELECT max(size) FROM annals.checkpoints");
+    let (has, knows) = (format!("has {had} events"), format!("the target's ledger knows {known}"));
+    past.refuses(9, &[&has, &knows, "this is an older copy", "fetch the newest copy"]);
     copy(&newest, &store);
     past.annals("migrate").expect(0).says(&["nothing to do"]);
     past.works();
@@ -406,7 +426,11 @@ fn a_log_with_an_event_of_a_newer_annals_is_read_but_not_written() {
     let seq = events.len();
     events.push(newer);
     past.put(&sealed(&events));
-    past.annals("log verify").expect(0).says(&["is intact", "1 events behind them"]);
+    past.annals("log verify").expect(0).says(&[
+        "is intact",
+        "1 events behind the signed ones: nothing vouches for their number",
+        "1 events are from a newer annals: verified, not understood",
+    ]);
     past.annals("history").expect(0).says(&["applied"]);
     let said = format!("event {seq}: step_dreamt, schema 1");
     past.refuses(9, &["was written by a newer annals", &said, "use the newer annals"]);
@@ -464,30 +488,30 @@ fn what_is_not_a_segment_in_place_of_one_is_refused() {
     let aside = past.workspace.path("aside");
     fs::rename(&segment, &aside).unwrap();
     fs::write(&segment, b"").unwrap();
-    assert_eq!(past.verdict("damaged"), Some(0));
+    assert_eq!(past.verdict(Nothing), Some(0));
     past.refuses(9, &["there is no whole event"]);
     fs::remove_file(&segment).unwrap();
 
     fs::create_dir(&segment).unwrap();
-    past.annals("log verify").expect(9).says(&["00000000000000000000.jsonl"]);
+    past.annals("log verify").expect(29).says(&["00000000000000000000.jsonl"]);
     past.refuses(9, &["cannot read", "00000000000000000000.jsonl"]);
     fs::remove_dir(&segment).unwrap();
 
     // The segment is gone, its folder is not: that is no log, and no second one is begun.
-    past.annals("log verify").expect(3).says(&["there is no event log in"]);
+    past.annals("log verify").expect(29).says(&["there is no event log in"]);
     past.refuses(3, &["there is no event log in"]);
     fs::rename(&aside, &segment).unwrap();
 
     let foreign = segment.with_file_name("notes.txt");
     fs::write(&foreign, "hello").unwrap();
-    past.annals("log verify").expect(9).says(&["notes.txt is not part of a log"]);
+    past.annals("log verify").expect(29).says(&["notes.txt is not part of a log"]);
     past.refuses(9, &["notes.txt is not part of a log"]);
     fs::remove_file(&foreign).unwrap();
 
     let size = past.lines().len();
     let gap = segment.with_file_name(format!("{:020}.jsonl", size + 1));
     fs::write(&gap, b"").unwrap();
-    assert_eq!(past.verdict("damaged"), Some(size as u64));
+    assert_eq!(past.verdict(Order), Some(size as u64));
     let said = format!("event {size}: the next segment begins at {}", size + 1);
     past.refuses(9, &[&said]);
     fs::remove_file(&gap).unwrap();
@@ -551,7 +575,7 @@ fn an_altered_or_missing_picture_of_the_schema_is_not_compared_with() {
     fs::write(&blob, changed).unwrap();
     past.refuses_one("verify", 9, &[&digest, "holds other content than its name says", "restore"]);
     fs::remove_file(&blob).unwrap();
-    past.refuses_one("verify", 9, &["cannot access blob", &digest, "restore"]);
+    past.refuses_one("verify", 9, &["blob", &digest, "is missing", "restore"]);
     fs::write(&blob, content).unwrap();
     past.works();
 }

@@ -2,9 +2,10 @@
 
 use annals_events::{Direction, Effect, ReconciledAs, StepMode};
 use annals_migrations::{Plan, PlannedStatement, PlannedStep, StatementClass};
-use annals_operations::{ChangeOutcome, PlanPreview, Recovered, RunEnd, Unrecorded};
+use annals_operations::{ChangeOutcome, Failure, PlanPreview, Recovered, RunEnd, Unrecorded};
 use serde::Serialize;
 
+use crate::copies::AnchorOutcome;
 use crate::exit::ExitCode;
 
 /// One statement of a plan.
@@ -224,6 +225,11 @@ pub struct ChangeDocument {
     pub log_size: u64,
     /// Events the published checkpoint vouches for, if one was published.
     pub signed: Option<u64>,
+    /// What the target's anchors hold now, if the head has moved.
+    pub anchors: Vec<AnchorOutcome>,
+    /// The first event nothing outside vouches for; none if an anchor or the target's ledger holds
+    /// a head over all of them.
+    pub unanchored_from: Option<u64>,
     /// The process's exit code.
     pub exit_code: u8,
 }
@@ -235,7 +241,11 @@ impl From<&ChangeOutcome> for ChangeDocument {
         let mut notes = outcome.notes.clone();
         notes.extend(outcome.unfinished.as_ref().map(|failure| {
             let hint = failure.hint().unwrap_or_default();
-            format!("the run is over and recorded, but its end is not signed: {failure}; {hint}")
+            let what = match failure {
+                Failure::Anchor(_) | Failure::FewAnchors { .. } => "its end is not anchored",
+                _ => "its end is not signed",
+            };
+            format!("the run is over and recorded, but {what}: {failure}; {hint}")
         }));
         Self {
             format: "annals.change/1",
@@ -253,6 +263,8 @@ impl From<&ChangeOutcome> for ChangeDocument {
             notes,
             log_size: outcome.log_size,
             signed: outcome.checkpoint.as_ref().map(|checkpoint| checkpoint.size),
+            anchors: outcome.anchors.iter().map(AnchorOutcome::from).collect(),
+            unanchored_from: Some(outcome.anchored).filter(|size| *size < outcome.log_size),
             exit_code: code.code(),
         }
     }

@@ -1,7 +1,9 @@
 //! Exit codes: what a script may act on.
 
 use annals_event_store::{BlobError, OpenError, ReadError};
-use annals_operations::{ChangeOutcome, ConfigError, Failure, LogFailure, RunEnd, TargetFailure};
+use annals_operations::{
+    ChangeOutcome, ConfigError, Failure, LogFailure, LogReport, RunEnd, TargetFailure,
+};
 use annals_postgres::sandbox::SandboxError;
 
 macro_rules! exit_codes {
@@ -48,6 +50,32 @@ exit_codes! {
     Findings = 11,
     /// No PostgreSQL server is installed for the sandbox.
     NoServer = 12,
+    /// The log could not be anchored as the policy asks, or an anchor contradicts it.
+    Unanchored = 13,
+    /// Log verification: a line, a tile or a blob is not what it must be by itself.
+    LogContent = 20,
+    /// Log verification: an event does not name the one before it.
+    LogLink = 21,
+    /// Log verification: an event, a file, a time or a name stands where it cannot.
+    LogOrder = 22,
+    /// Log verification: the log is shorter than its checkpoint says.
+    LogCutTail = 23,
+    /// Log verification: a head kept elsewhere is larger than the log.
+    LogOlderCopy = 24,
+    /// Log verification: two signed heads do not fit each other; the evidence is written.
+    LogFork = 25,
+    /// Log verification: there is no checkpoint, or a known key's signature does not fit.
+    LogSignature = 26,
+    /// Log verification: no key that counts has signed the checkpoint.
+    LogUnknownKey = 27,
+    /// Log verification: fewer heads kept elsewhere fit than are asked for.
+    LogFewAnchors = 28,
+    /// Log verification: something cannot be read, or is no log.
+    LogUnreadable = 29,
+    /// Log verification: there is no whole event.
+    LogNothing = 30,
+    /// Log verification: every line links, but they are not the ones that were signed.
+    LogNotSigned = 31,
     /// Stopped on request (Ctrl-C, SIGTERM).
     Interrupted = 130,
 }
@@ -71,6 +99,7 @@ impl ExitCode {
             | Failure::Write { .. } => Self::Refused,
             Failure::Log(error) => Self::of_log_failure(error),
             Failure::Target(error) => Self::of_target_failure(error),
+            Failure::Anchor(_) | Failure::FewAnchors { .. } => Self::Unanchored,
             Failure::Locked { .. } => Self::Locked,
             Failure::Interrupted => Self::Interrupted,
         }
@@ -78,23 +107,24 @@ impl ExitCode {
 
     fn of_log_failure(error: &LogFailure) -> Self {
         match error {
-            LogFailure::Blob(BlobError::Damaged { .. }) => Self::LogRefused,
-            LogFailure::Blob(BlobError::Io { source, .. })
-                if source.kind() == std::io::ErrorKind::NotFound =>
-            {
+            LogFailure::Blob(BlobError::Damaged { .. } | BlobError::Missing { .. }) => {
                 Self::LogRefused
             }
             LogFailure::Append(_)
             | LogFailure::Publish(_)
             | LogFailure::Blob(_)
-            | LogFailure::Open(OpenError::Io { .. } | OpenError::Repair { .. }) => {
-                Self::LogUnwritable
-            }
+            | LogFailure::Open(
+                OpenError::Io { .. } | OpenError::Repair { .. } | OpenError::Exists { .. },
+            ) => Self::LogUnwritable,
+            LogFailure::Store { .. } | LogFailure::Install { .. } => Self::TargetUnavailable,
             LogFailure::Open(OpenError::Locked { .. }) => Self::Locked,
             LogFailure::Read(ReadError::Missing(_))
             | LogFailure::Open(OpenError::Read(ReadError::Missing(_)))
             | LogFailure::Key(_)
             | LogFailure::NoSecretKey(_)
+            | LogFailure::KeyNotInForce { .. }
+            | LogFailure::KeyRetired { .. }
+            | LogFailure::Open(OpenError::Moved { .. })
             | LogFailure::NoPublicKey(_) => Self::Refused,
             LogFailure::Open(_)
             | LogFailure::Read(_)
@@ -116,6 +146,17 @@ impl ExitCode {
             | TargetFailure::ReadOnly { .. }
             | TargetFailure::Sandbox(_) => Self::TargetUnavailable,
         }
+    }
+
+    /// The code of a verification of a log.
+    pub fn of_log_report(report: &LogReport) -> Self {
+        Self::of_number(report.exit_code)
+    }
+
+    /// The code with this number.
+    pub fn of_number(number: u8) -> Self {
+        let found = Self::ALL.iter().find(|(code, _)| code.code() == number);
+        found.map_or(Self::Unexpected, |(code, _)| *code)
     }
 
     /// The code of a change that was made or not needed.

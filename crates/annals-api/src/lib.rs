@@ -5,22 +5,45 @@
 //! member's name says otherwise.
 
 mod change;
+mod copies;
+mod diff;
 mod exit;
 mod failure;
+mod keys;
 mod log;
 mod replay;
 mod setup;
+mod state;
 mod status;
+mod timeline;
 mod verify;
 
+pub use annals_operations::LogReport as LogVerifyDocument;
 pub use change::{
     ChangeDocument, LintDocument, PlanDocument, PlanStatement, PlanStep, RecoveredRun, RunDocument,
     StepFailure,
 };
+pub use copies::{AnchorOutcome, AnchorsDocument, ExportDocument, MovedDocument, ProofDocument};
+pub use diff::{
+    BetweenDocument, DiffDocument, EndedRun, GrownAnchor, ShiftDocument, TurnedApproval,
+    TurnedBackup, TurnedKey, TurnedMigration, VerificationAt,
+};
 pub use exit::ExitCode;
 pub use failure::FailureDocument;
-pub use log::{LogEvent, LogShowDocument, LogVerifyDocument};
-pub use replay::{AppliedMigration, HistoryDocument, HistoryEntry, Place, StateDocument};
+pub use keys::{KeyChangeDocument, KeyDocument, KeysDocument, RotationDocument};
+pub use log::{LogEvent, LogShowDocument};
+pub use replay::{
+    AnchorClaimDocument, HistoryDocument, HistoryEntry, Place, ProvenTimeDocument,
+    TimeBoundsDocument, VantageDocument,
+};
 pub use setup::{CreateDocument, InitDocument, SandboxDocument};
+pub use state::{
+    AnchorState, AppliedMigration, ApprovalState, BackupState, DatabaseState, EmergencyState,
+    HomeState, IntegrityState, KeyState, LockHolder, MigrationsSeenState, PendingMigration,
+    RunState, StateDocument, StepState,
+};
 pub use status::{MigrationStatus, StatusDocument};
+pub use timeline::{
+    ExplainDocument, ExplainedEvent, TimelineDocument, TimelineEvent, TimelineLine,
+};
 pub use verify::{FindingDocument, VerifyDocument};

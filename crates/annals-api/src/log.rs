@@ -1,11 +1,8 @@
 //! `log show` and `log verify`.
 
 use annals_events::Recorded;
-use annals_integrity::LogVerdict;
-use annals_operations::{LogCheck, LogView};
+use annals_operations::LogView;
 use serde::Serialize;
-
-use crate::exit::ExitCode;
 
 /// One event.
 #[derive(Debug, Clone, Serialize)]
@@ -56,7 +53,7 @@ impl From<&LogView> for LogShowDocument {
     }
 }
 
-fn summary(recorded: &Recorded) -> String {
+pub(crate) fn summary(recorded: &Recorded) -> String {
     use annals_events::Event as E;
     let step =
         |run: &annals_events::RunId, step: u64| format!("run {}, step {}", run.short(), step + 1);
@@ -88,81 +85,23 @@ fn summary(recorded: &Recorded) -> String {
         }
         E::IntegrityChecked(e) => format!("{}, {} findings", e.result, e.findings),
         E::TailRepaired(e) => format!("{} bytes moved to quarantine/{}", e.bytes, e.quarantined_as),
+        E::KeyAdded(e) => format!("{} key {}", e.purpose, e.key),
+        E::KeyRetired(e) => {
+            let until = e.size.map(|size| format!(", counts up to {size} events"));
+            format!("{} key {}{}", e.purpose, e.key, until.unwrap_or_default())
+        }
+        E::CheckpointAnchored(e) => format!("{} ({}) holds {} events", e.anchor, e.kind, e.size),
+        E::LogMoved(e) => format!("from {} to {}", e.from, e.to),
+        E::StoreInstalled(e) => format!("{}, format {}", e.backend, e.format),
+        E::StoreUpgraded(e) => format!("{}, format {} to {}", e.backend, e.from, e.to),
+        E::MigrationsSeen(e) => format!("{} migrations, {}…", e.files, e.set.digest.short(12)),
+        E::EmergencyDeclared(e) => format!("run {}: {}", e.run.short(), e.reason),
+        E::ApprovalGiven(e) => format!("{} approves plan {}…", e.approver, e.plan.short(12)),
+        E::ApprovalRevoked(e) => format!("approval {}: {}", e.approval, e.reason),
+        E::BackupTaken(e) => format!("{}, {}, {} bytes", e.backup, e.kind, e.bytes),
+        E::BackupVerified(e) => format!("{}, {}: {}", e.backup, e.depth, e.result),
+        E::BackupFailed(e) => e.reason.clone(),
+        E::BackupRemoved(e) => format!("{}: {}", e.backup, e.reason),
         E::Unknown(e) => format!("from a newer annals (schema {})", e.schema),
     }
-}
-
-/// `annals log verify`.
-#[derive(Debug, Clone, Serialize)]
-pub struct LogVerifyDocument {
-    /// `annals.log_verify/1`.
-    pub format: &'static str,
-    /// Where the log is.
-    pub folder: String,
-    /// The log.
-    pub origin: String,
-    /// `intact`, `damaged`, `cut_tail`, `checkpoint_refused`, `other_history`, `never_signed`
-    /// or `blob_damaged`.
-    pub verdict: &'static str,
-    /// What is wrong.
-    pub reason: Option<String>,
-    /// The first bad place, where there is one.
-    pub first_bad_seq: Option<u64>,
-    /// Events read, up to the end or the first damage.
-    pub events: u64,
-    /// Bytes read.
-    pub bytes: u64,
-    /// Events the checkpoint vouches for.
-    pub signed: u64,
-    /// Events behind the signed ones: nothing vouches for their being complete.
-    pub unsigned: u64,
-    /// RFC 6962 root over the events read.
-    pub root: String,
-    /// Bytes behind the last event: an append that was cut short, or is under way.
-    pub torn_bytes: u64,
-    /// The process's exit code.
-    pub exit_code: u8,
-}
-
-impl From<&LogCheck> for LogVerifyDocument {
-    fn from(check: &LogCheck) -> Self {
-        let verification = &check.verification;
-        let (verdict, reason, first_bad_seq) = describe(check);
-        let code = if verdict == "intact" { ExitCode::Success } else { ExitCode::LogRefused };
-        Self {
-            format: "annals.log_verify/1",
-            folder: check.folder.display().to_string(),
-            origin: check.origin.clone(),
-            verdict,
-            reason,
-            first_bad_seq,
-            events: verification.events,
-            bytes: check.bytes,
-            signed: verification.signed,
-            unsigned: verification.events.saturating_sub(verification.signed),
-            root: verification.root.to_string(),
-            torn_bytes: verification.torn_bytes,
-            exit_code: code.code(),
-        }
-    }
-}
-
-fn describe(check: &LogCheck) -> (&'static str, Option<String>, Option<u64>) {
-    let verdict = &check.verification.verdict;
-    let (word, at) = match verdict {
-        LogVerdict::Intact => {
-            return match check.blobs.first() {
-                None => ("intact", None, None),
-                Some((seq, reason)) => ("blob_damaged", Some(reason.clone()), Some(seq.0)),
-            };
-        }
-        LogVerdict::Damaged { at, .. } => ("damaged", Some(at.0)),
-        LogVerdict::CutTail { size, .. } => ("cut_tail", Some(*size)),
-        LogVerdict::Checkpoint(_) => ("checkpoint_refused", None),
-        LogVerdict::OtherHistory { signed } => ("other_history", Some(signed.saturating_sub(1))),
-        LogVerdict::NeverSigned => ("never_signed", None),
-    };
-    let reason = verdict.to_string();
-    let prefix = at.map(|at| format!("event {at}: ")).unwrap_or_default();
-    (word, Some(reason.strip_prefix(&prefix).unwrap_or(&reason).to_owned()), at)
 }

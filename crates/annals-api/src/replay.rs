@@ -1,13 +1,9 @@
-//! `history` and `state`: what the log alone says.
-
-use std::collections::BTreeMap;
+//! `history`, and what every document says that is folded from the log alone.
 
 use annals_events::{Seq, Timestamp};
-use annals_operations::{HistoryView, StateView};
-use annals_projections::{Change, Failure, OpenStep, Selection};
+use annals_operations::{HistoryView, Vantage};
+use annals_projections::{AsOf, Change, Failure, ProvenTime, TimeBounds};
 use serde::Serialize;
-
-use crate::verify::checks;
 
 /// A place in the log.
 #[derive(Debug, Clone, Serialize)]
@@ -18,7 +14,7 @@ pub struct Place {
     pub recorded_at: String,
 }
 
-fn place(place: Option<(Seq, Timestamp)>) -> Option<Place> {
+pub(crate) fn place(place: Option<(Seq, Timestamp)>) -> Option<Place> {
     place.map(|(seq, at)| Place { seq: seq.0, recorded_at: at.to_string() })
 }
 
@@ -82,104 +78,127 @@ impl From<&Failure> for HistoryEntry {
     }
 }
 
-/// `annals history`.
+/// A time that somebody outside vouches for.
 #[derive(Debug, Clone, Serialize)]
-pub struct HistoryDocument {
-    /// `annals.history/1`.
-    pub format: &'static str,
-    /// The log.
-    pub origin: String,
-    /// The last event that was folded.
-    pub as_of: Option<Place>,
-    /// The first event behind it.
-    pub next: Option<Place>,
-    /// Whether the log was verified against its checkpoint; without one, or without the public
-    /// key, only its links were.
-    pub verified: bool,
-    /// Everything that happened, oldest first.
-    pub entries: Vec<HistoryEntry>,
+pub struct ProvenTimeDocument {
+    /// The time.
+    pub at: String,
+    /// Who says so.
+    pub by: String,
+    /// Events that were there by then.
+    pub size: u64,
 }
 
-impl From<&HistoryView> for HistoryDocument {
-    fn from(view: &HistoryView) -> Self {
-        let Selection { last, next, .. } = view.selection;
-        let mut entries: Vec<HistoryEntry> =
-            view.history.changes().iter().map(HistoryEntry::from).collect();
-        entries.extend(view.history.failures().iter().map(HistoryEntry::from));
-        entries.sort_by_key(|entry| entry.seq);
+impl From<&ProvenTime> for ProvenTimeDocument {
+    fn from(proven: &ProvenTime) -> Self {
+        Self { at: proven.at.to_string(), by: proven.by.clone(), size: proven.size }
+    }
+}
+
+/// The log's own word that an anchor holds the events up to the moment. It proves no time.
+#[derive(Debug, Clone, Serialize)]
+pub struct AnchorClaimDocument {
+    /// The anchor's name.
+    pub anchor: String,
+    /// What it is.
+    pub kind: String,
+    /// Events it is said to hold.
+    pub size: u64,
+    /// The event that says so.
+    pub seq: u64,
+    /// When that was recorded, by the writer's clock.
+    pub recorded_at: String,
+}
+
+/// What bounds the times around a moment beyond the writer's own clock.
+#[derive(Debug, Clone, Serialize)]
+pub struct TimeBoundsDocument {
+    /// The last event was there by then.
+    pub last_not_after: Option<ProvenTimeDocument>,
+    /// The event behind it was not there before.
+    pub next_not_before: Option<ProvenTimeDocument>,
+    /// Of a time asked for: whether it is proven that exactly these events had happened by then.
+    pub separated: Option<bool>,
+    /// The first claim of the log that an anchor holds these events.
+    pub anchored: Option<AnchorClaimDocument>,
+    /// The same in words.
+    pub says: String,
+}
+
+impl TimeBoundsDocument {
+    fn new(bounds: &TimeBounds, asked: AsOf) -> Self {
+        let separated = match asked {
+            AsOf::Time(time) => Some(bounds.separate_at(time)),
+            AsOf::Now | AsOf::Seq(_) | AsOf::Size(_) => None,
+        };
         Self {
-            format: "annals.history/1",
-            origin: view.origin.clone(),
-            as_of: place(last),
-            next: place(next),
-            verified: view.verified,
-            entries,
+            last_not_after: bounds.last_not_after.as_ref().map(ProvenTimeDocument::from),
+            next_not_before: bounds.next_not_before.as_ref().map(ProvenTimeDocument::from),
+            separated,
+            anchored: bounds.claim.as_ref().map(|claim| AnchorClaimDocument {
+                anchor: claim.anchor.clone(),
+                kind: claim.kind.clone(),
+                size: claim.size,
+                seq: claim.seq.0,
+                recorded_at: claim.at.to_string(),
+            }),
+            says: in_words(bounds),
         }
     }
 }
 
-/// A migration that is applied.
-#[derive(Debug, Clone, Serialize)]
-pub struct AppliedMigration {
-    /// The version.
-    pub version: String,
-    /// Its name.
-    pub name: String,
-    /// When it was applied.
-    pub at: String,
-    /// Who applied it.
-    pub by: String,
-    /// SHA-256 of the file that ran.
-    pub sha256: String,
+fn in_words(bounds: &TimeBounds) -> String {
+    let after = bounds.last_not_after.as_ref();
+    let before = bounds.next_not_before.as_ref();
+    let after = after.map(|proven| format!("there by {}, says {}", proven.at, proven.by));
+    let before =
+        before.map(|proven| format!("the next one not before {}, says {}", proven.at, proven.by));
+    let proven: Vec<String> = [after, before].into_iter().flatten().collect();
+    let proven = match proven.is_empty() {
+        true => "no proven bounds: the times are the writer's own".to_owned(),
+        false => proven.join("; "),
+    };
+    match &bounds.claim {
+        Some(claim) => format!(
+            "{proven}; the log says that {} held these events before event {}",
+            claim.anchor, claim.seq
+        ),
+        None => proven,
+    }
 }
 
-/// A run, open or ended.
+/// Where in which log a document stands.
 #[derive(Debug, Clone, Serialize)]
-pub struct RunState {
-    /// Its id.
-    pub run: String,
-    /// `up` or `down`.
-    pub direction: &'static str,
-    /// How it ended; none while it is open.
-    pub outcome: Option<&'static str>,
-    /// Why, unless it succeeded.
-    pub reason: Option<String>,
-    /// Steps that took effect.
-    pub steps_done: u64,
-    /// When it began.
-    pub started_at: String,
-    /// When it ended.
-    pub finished_at: Option<String>,
-    /// Who ran it.
-    pub by: String,
+pub struct VantageDocument {
+    /// The last event that was folded.
+    pub as_of: Option<Place>,
+    /// The first event behind it.
+    pub next: Option<Place>,
+    /// The time for which approvals count.
+    pub judged_at: String,
+    /// What bounds these times beyond the writer's clock.
+    pub time_bounds: TimeBoundsDocument,
 }
 
-/// A verification and its verdict.
-#[derive(Debug, Clone, Serialize)]
-pub struct IntegrityState {
-    /// When.
-    pub at: String,
-    /// `passed` or `failed`.
-    pub result: &'static str,
-    /// By family.
-    pub checks: BTreeMap<&'static str, &'static str>,
-    /// Number of findings.
-    pub findings: u64,
+impl From<&Vantage> for VantageDocument {
+    fn from(vantage: &Vantage) -> Self {
+        Self {
+            as_of: place(vantage.selection.last),
+            next: place(vantage.selection.next),
+            judged_at: vantage.judged_at.to_string(),
+            time_bounds: time_bounds(vantage),
+        }
+    }
 }
 
-/// The database, as the server said.
-#[derive(Debug, Clone, Serialize)]
-pub struct DatabaseState {
-    /// Its name.
-    pub database: String,
-    /// The server's system identifier.
-    pub system_identifier: String,
+pub(crate) fn time_bounds(vantage: &Vantage) -> TimeBoundsDocument {
+    TimeBoundsDocument::new(&vantage.bounds, vantage.asked)
 }
 
-/// `annals state`.
+/// `annals history`.
 #[derive(Debug, Clone, Serialize)]
-pub struct StateDocument {
-    /// `annals.state/1`.
+pub struct HistoryDocument {
+    /// `annals.history/1`.
     pub format: &'static str,
     /// The log.
     pub origin: String,
@@ -189,84 +208,34 @@ pub struct StateDocument {
     pub as_of: Option<Place>,
     /// The first event behind it.
     pub next: Option<Place>,
+    /// What bounds these times beyond the writer's clock.
+    pub time_bounds: TimeBoundsDocument,
     /// Whether the log was verified against its checkpoint; without one, or without the public
     /// key, only its links were.
     pub verified: bool,
-    /// The database the log speaks of.
-    pub target: Option<DatabaseState>,
-    /// The migrations applied, in the order they were applied.
-    pub applied: Vec<AppliedMigration>,
-    /// The run under way.
-    pub open_run: Option<RunState>,
-    /// The migration whose outcome is unknown.
-    pub in_doubt: Option<String>,
-    /// Migrations outside a transaction that stopped half-way.
-    pub half_done: Vec<String>,
-    /// The last run that ended.
-    pub last_run: Option<RunState>,
-    /// The newest version applied when a verification last passed.
-    pub last_known_good: Option<String>,
-    /// The last verification.
-    pub last_integrity: Option<IntegrityState>,
-    /// Fingerprint of the schema as the last run left it.
-    pub schema_fingerprint: Option<String>,
+    /// What it rests on: `replay`, or `cache@<seq>`.
+    pub trust: String,
+    /// Everything that happened, oldest first.
+    pub entries: Vec<HistoryEntry>,
 }
 
-impl From<&StateView> for StateDocument {
-    fn from(view: &StateView) -> Self {
-        let recovery = &view.recovery;
-        // While its continuation is under way, a half done step is in doubt.
-        let doubtful = recovery.open_step.as_ref().map(|step| &step.version);
-        let half_done = recovery.partial.values().filter(|step| Some(&step.version) != doubtful);
-        let applied = view.history.applied().iter().map(|change| AppliedMigration {
-            version: change.version.to_string(),
-            name: change.name.clone(),
-            at: change.at.to_string(),
-            by: change.by.clone(),
-            sha256: change.file.raw.to_string(),
-        });
+impl From<&HistoryView> for HistoryDocument {
+    fn from(view: &HistoryView) -> Self {
+        let vantage = &view.vantage;
+        let mut entries: Vec<HistoryEntry> =
+            view.history.changes().iter().map(HistoryEntry::from).collect();
+        entries.extend(view.history.failures().iter().map(HistoryEntry::from));
+        entries.sort_by_key(|entry| entry.seq);
         Self {
-            format: "annals.state/1",
-            origin: view.origin.clone(),
-            log_size: view.log_size,
-            as_of: place(view.selection.last),
-            next: place(view.selection.next),
-            verified: view.verified,
-            target: recovery.target.as_ref().map(|target| DatabaseState {
-                database: target.database.clone(),
-                system_identifier: target.system_identifier.clone(),
-            }),
-            applied: applied.collect(),
-            open_run: recovery.open_run.as_ref().map(|run| RunState {
-                run: run.run.to_string(),
-                direction: run.direction.as_str(),
-                outcome: None,
-                reason: None,
-                steps_done: run.steps_done,
-                started_at: run.at.to_string(),
-                finished_at: None,
-                by: run.by.clone(),
-            }),
-            in_doubt: recovery.open_step.as_ref().map(OpenStep::id),
-            half_done: half_done.map(OpenStep::id).collect(),
-            last_run: recovery.last_run.as_ref().map(|run| RunState {
-                run: run.run.to_string(),
-                direction: run.direction.as_str(),
-                outcome: Some(run.outcome.as_str()),
-                reason: run.reason.clone(),
-                steps_done: run.steps_done,
-                started_at: run.started_at.to_string(),
-                finished_at: Some(run.finished_at.to_string()),
-                by: run.by.clone(),
-            }),
-            last_known_good: recovery.last_known_good.as_ref().map(ToString::to_string),
-            last_integrity: recovery.last_integrity.as_ref().map(|checked| IntegrityState {
-                at: checked.at.to_string(),
-                result: if checked.passed { "passed" } else { "failed" },
-                checks: checks(&checked.checks),
-                findings: checked.findings,
-            }),
-            schema_fingerprint: recovery.schema.map(|picture| picture.snapshot.digest.to_string()),
+            format: "annals.history/1",
+            origin: vantage.origin.clone(),
+            log_size: vantage.log_size,
+            as_of: place(vantage.selection.last),
+            next: place(vantage.selection.next),
+            time_bounds: time_bounds(vantage),
+            verified: vantage.verified,
+            trust: vantage.basis.to_string(),
+            entries,
         }
     }
 }

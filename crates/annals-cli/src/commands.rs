@@ -2,8 +2,12 @@
 
 pub(crate) mod completions;
 pub(crate) mod create;
+pub(crate) mod diff;
+pub(crate) mod explain;
+pub(crate) mod export;
 pub(crate) mod history;
 pub(crate) mod init;
+pub(crate) mod keys;
 pub(crate) mod log;
 pub(crate) mod migrate;
 pub(crate) mod plan;
@@ -14,4 +18,5 @@ pub(crate) mod source;
 pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod target;
+pub(crate) mod timeline;
 pub(crate) mod verify;

@@ -74,7 +74,7 @@ pub(crate) async fn run(
     );
     stage.tamper()?;
     let tampered = ["log", "verify", "--log", "tampered-log", "--key", "keys/log.pub"];
-    stage.annals(&tampered, ExitCode::LogRefused)?;
+    stage.annals(&tampered, ExitCode::LogContent)?;
     stage.annals(&["log", "verify"], ExitCode::Success)?;
 
     stage.tell("The database is gone", "The log alone still says what was true, now and then.");

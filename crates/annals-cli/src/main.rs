@@ -49,8 +49,14 @@ enum Command {
     Verify(commands::verify::Arguments),
     History(commands::history::Arguments),
     State(commands::state::Arguments),
+    Diff(commands::diff::Arguments),
+    Timeline(commands::timeline::Arguments),
+    Explain(commands::explain::Arguments),
+    Export(commands::export::Arguments),
     #[command(subcommand)]
     Log(commands::log::Command),
+    #[command(subcommand)]
+    Keys(commands::keys::Command),
     #[command(subcommand)]
     Sandbox(commands::sandbox::Command),
     Demo(demo::Arguments),
@@ -69,7 +75,12 @@ impl Command {
             Self::Verify(_) => "verify",
             Self::History(_) => "history",
             Self::State(_) => "state",
+            Self::Diff(_) => "diff",
+            Self::Timeline(_) => "timeline",
+            Self::Explain(_) => "explain",
+            Self::Export(_) => "export",
             Self::Log(_) => "log",
+            Self::Keys(_) => "keys",
             Self::Sandbox(_) => "sandbox",
             Self::Demo(_) => "demo",
             Self::Completions(_) => "completions",
@@ -129,9 +140,20 @@ async fn run(command: Command, environment: &Environment, output: &Output) -> Ex
             commands::rollback::run(environment, output, arguments).await
         }
         Command::Verify(arguments) => commands::verify::run(environment, output, &arguments).await,
-        Command::History(arguments) => commands::history::run(environment, output, &arguments),
-        Command::State(arguments) => commands::state::run(environment, output, &arguments),
-        Command::Log(command) => commands::log::run(environment, output, &command),
+        Command::History(arguments) => {
+            commands::history::run(environment, output, &arguments).await
+        }
+        Command::State(arguments) => commands::state::run(environment, output, &arguments).await,
+        Command::Diff(arguments) => commands::diff::run(environment, output, &arguments).await,
+        Command::Timeline(arguments) => {
+            commands::timeline::run(environment, output, &arguments).await
+        }
+        Command::Explain(arguments) => {
+            commands::explain::run(environment, output, &arguments).await
+        }
+        Command::Export(arguments) => commands::export::run(environment, output, &arguments).await,
+        Command::Log(command) => commands::log::run(environment, output, &command).await,
+        Command::Keys(command) => commands::keys::run(environment, output, &command).await,
         Command::Sandbox(command) => commands::sandbox::run(environment, output, &command).await,
         Command::Demo(arguments) => demo::run(environment, output, &arguments).await,
         Command::Completions(arguments) => commands::completions::run(&arguments),

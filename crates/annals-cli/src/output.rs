@@ -30,6 +30,28 @@ impl Output {
         let _ = anstream::stdout().write_all(text.as_bytes());
     }
 
+    /// Shows one of many documents on a line of its own, and says whether anybody still reads.
+    pub(crate) fn line<T: Serialize>(
+        &self,
+        document: &T,
+        human: impl FnOnce(&T) -> String,
+    ) -> bool {
+        let text = match self.json {
+            true => {
+                let json = serde_json::to_string(document);
+                json.expect("documents have string keys only") + "\n"
+            }
+            false => human(document),
+        };
+        let mut stdout = anstream::stdout();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
+    }
+
+    /// Shows a file's content as it is, for people and programs alike.
+    pub(crate) fn content(&self, text: &str) {
+        let _ = anstream::stdout().write_all(text.as_bytes());
+    }
+
     /// Says something in passing, to people only.
     pub(crate) fn say(&self, text: &str) {
         if !self.json {
@@ -98,7 +120,8 @@ pub(crate) fn usage(error: &clap::Error) -> crate::ExitCodeOnly {
     ExitCode::Usage.into()
 }
 
-fn to_json<T: Serialize>(document: &T) -> String {
+/// A document as it is printed and written.
+pub(crate) fn to_json<T: Serialize>(document: &T) -> String {
     let mut text = serde_json::to_string_pretty(document).expect("documents have string keys only");
     text.push('\n');
     text

@@ -27,6 +27,21 @@ pub(crate) fn listen() -> Interrupt {
     interrupt
 }
 
+/// Waits for one of these signals: the asked-for end of a command that has no other.
+pub(crate) async fn stop() {
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let Ok([mut first, mut second, mut third]) = kinds
+        .map(signal)
+        .into_iter()
+        .collect::<Result<Vec<_>, _>>()
+        .map(|signals| <[Signal; 3]>::try_from(signals).expect("one for each kind"))
+    else {
+        // Without a handler the signal ends the process itself.
+        return std::future::pending().await;
+    };
+    any(&mut first, &mut second, &mut third).await;
+}
+
 async fn any(first: &mut Signal, second: &mut Signal, third: &mut Signal) {
     tokio::select! {
         _ = first.recv() => {}

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use annals_anchor::{AnchorPlace, S3Place};
 use annals_migrations::{Position, parse_duration_ms};
 use annals_postgres::{ConnectionSpec, Platform};
 use serde::Deserialize;
@@ -95,7 +96,20 @@ struct Document {
     #[serde(default)]
     sandbox: SandboxTable,
     #[serde(default)]
+    anchors: BTreeMap<String, AnchorTable>,
+    #[serde(default)]
     targets: BTreeMap<String, TargetTable>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+struct AnchorTable {
+    directory: Option<PathBuf>,
+    s3: Option<String>,
+    endpoint: Option<String>,
+    region: Option<String>,
+    #[serde(default)]
+    allow_http: bool,
 }
 
 /// Where the parts of a workspace lie, relative to it.
@@ -127,11 +141,12 @@ impl Default for Folders {
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 struct Policy {
     require_rollback: bool,
+    require_anchors: usize,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { require_rollback: true }
+        Self { require_rollback: true, require_anchors: 0 }
     }
 }
 
@@ -161,6 +176,10 @@ struct TargetTable {
     url: Option<String>,
     url_env: Option<String>,
     platform: Option<String>,
+    #[serde(default)]
+    anchors: Vec<String>,
+    event_store: Option<String>,
+    event_store_env: Option<String>,
 }
 
 /// Where a target's URL comes from.
@@ -172,6 +191,17 @@ pub enum UrlSource {
     Variable(String),
 }
 
+/// Where a target's log lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StorePlace {
+    /// In a folder of the workspace.
+    File,
+    /// In the target itself.
+    Target,
+    /// In another database.
+    Database(UrlSource),
+}
+
 /// A named database.
 #[derive(Debug, Clone)]
 pub struct TargetConfig {
@@ -179,6 +209,10 @@ pub struct TargetConfig {
     pub url: UrlSource,
     /// What it is.
     pub platform: Platform,
+    /// Where its log lives.
+    pub event_store: StorePlace,
+    /// The anchors that hold copies of its log, by name.
+    pub anchors: Vec<String>,
 }
 
 /// The checked configuration.
@@ -192,6 +226,10 @@ pub struct Config {
     pub folders: Folders,
     /// Refuse a migration without rollback. Default true.
     pub require_rollback: bool,
+    /// Anchors that must hold all that is signed before a run begins. Default 0.
+    pub require_anchors: usize,
+    /// Places that hold copies of logs, by name.
+    pub anchors: BTreeMap<String, AnchorPlace>,
     /// Longest wait for a lock in a step, in milliseconds. Default 2 s.
     pub lock_timeout_ms: u64,
     /// Longest run of one statement, in milliseconds; 0 is none. Default 0.
@@ -259,21 +297,51 @@ impl Config {
             let target = read_target(&name, table)?;
             targets.insert(name, target);
         }
+        let mut anchors = BTreeMap::new();
+        for (name, table) in document.anchors {
+            let place = read_anchor(&name, table)?;
+            anchors.insert(name, place);
+        }
         let config = Self {
             workspace: document.workspace,
             default_target: document.default_target,
             folders: document.folders,
             require_rollback: document.policy.require_rollback,
+            require_anchors: document.policy.require_anchors,
+            anchors,
             lock_timeout_ms: duration("timeouts.lock", &document.timeouts.lock)?,
             statement_timeout_ms: duration("timeouts.statement", &document.timeouts.statement)?,
             wait_for_lock_ms: duration("timeouts.wait_for_lock", &document.timeouts.wait_for_lock)?,
             sandbox_platform: platform("sandbox.platform", document.sandbox.platform.as_deref())?,
             targets,
         };
+        for (name, target) in &config.targets {
+            config.check_anchors(name, &target.anchors)?;
+        }
         if let Some(name) = &config.default_target {
             config.check_target("default_target", name)?;
         }
         Ok(config)
+    }
+
+    fn check_anchors(&self, target: &str, anchors: &[String]) -> Result<(), ConfigError> {
+        let key = format!("targets.{target}.anchors");
+        if let Some(name) = anchors.iter().find(|name| !self.anchors.contains_key(*name)) {
+            return Err(value_error(key, format!("there is no [anchors.{name}]")));
+        }
+        let distinct: std::collections::BTreeSet<&String> = anchors.iter().collect();
+        if distinct.len() < anchors.len() {
+            return Err(value_error(key, "an anchor is named twice"));
+        }
+        if distinct.len() < self.require_anchors {
+            let reason = format!(
+                "names {} anchors, policy.require_anchors asks for {}",
+                distinct.len(),
+                self.require_anchors
+            );
+            return Err(value_error(key, reason));
+        }
+        Ok(())
     }
 
     fn check_target(&self, key: &str, name: &str) -> Result<(), ConfigError> {
@@ -324,7 +392,75 @@ fn read_target(name: &str, table: TargetTable) -> Result<TargetConfig, ConfigErr
         _ => return Err(value_error(key, "needs either url or url_env")),
     };
     let platform = platform(&format!("{key}.platform"), table.platform.as_deref())?;
-    Ok(TargetConfig { url, platform })
+    let event_store = read_store(&key, table.event_store, table.event_store_env)?;
+    Ok(TargetConfig { url, platform, event_store, anchors: table.anchors })
+}
+
+fn read_store(
+    key: &str,
+    text: Option<String>,
+    variable: Option<String>,
+) -> Result<StorePlace, ConfigError> {
+    match (text, variable) {
+        (None, None) => Ok(StorePlace::File),
+        (None, Some(variable)) if is_variable_name(&variable) => {
+            Ok(StorePlace::Database(UrlSource::Variable(variable)))
+        }
+        (None, Some(_)) => {
+            let reason = "is not the name of an environment variable (A-Z, a-z, 0-9 and _)";
+            Err(value_error(format!("{key}.event_store_env"), reason))
+        }
+        (Some(_), Some(_)) => {
+            Err(value_error(key, "takes event_store or event_store_env, not both"))
+        }
+        (Some(text), None) => match text.as_str() {
+            "file" => Ok(StorePlace::File),
+            "postgres" => Ok(StorePlace::Target),
+            url if ConnectionSpec::url_has_password(url) => {
+                let reason = "holds a password; keep it out of the file: use event_store_env, \
+                              PGPASSWORD or ~/.pgpass";
+                Err(value_error(format!("{key}.event_store"), reason))
+            }
+            url if ConnectionSpec::from_url(url).is_ok() => {
+                Ok(StorePlace::Database(UrlSource::Text(text)))
+            }
+            _ => {
+                let reason =
+                    "is \"file\", \"postgres\" (in the target itself) or the URL of a database";
+                Err(value_error(format!("{key}.event_store"), reason))
+            }
+        },
+    }
+}
+
+fn read_anchor(name: &str, table: AnchorTable) -> Result<AnchorPlace, ConfigError> {
+    let key = format!("anchors.{name}");
+    check_name(&key, name)?;
+    let refused = |error: annals_anchor::ParsePlaceError| value_error(&key, error.to_string());
+    match (table.directory, table.s3) {
+        (Some(path), None) => {
+            let only_s3 = [table.endpoint.is_some(), table.region.is_some(), table.allow_http];
+            if only_s3.contains(&true) {
+                let reason = "endpoint, region and allow_http belong to s3";
+                return Err(value_error(key, reason));
+            }
+            Ok(AnchorPlace::Directory { path })
+        }
+        (None, Some(url)) => {
+            let parsed: AnchorPlace = url.parse().map_err(refused)?;
+            let AnchorPlace::S3(place) = parsed else {
+                return Err(value_error(
+                    format!("{key}.s3"),
+                    "is s3://bucket or s3://bucket/prefix",
+                ));
+            };
+            let (endpoint, region, allow_http) = (table.endpoint, table.region, table.allow_http);
+            let place = S3Place { endpoint, region, allow_http, ..place };
+            place.check().map_err(refused)?;
+            Ok(AnchorPlace::S3(place))
+        }
+        _ => Err(value_error(key, "needs either directory or s3")),
+    }
 }
 
 #[cfg(test)]

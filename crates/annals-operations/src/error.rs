@@ -3,7 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use annals_anchor::AnchorError;
 use annals_event_store::{AppendError, BlobError, OpenError, ReadError};
+use annals_event_store_postgres::{InstallError, StoreFault};
 use annals_executor::ReconcileError;
 use annals_keys::KeyFileError;
 use annals_migrations::Problem;
@@ -30,29 +32,67 @@ pub enum LogFailure {
     Blob(#[from] BlobError),
     /// The checkpoint could not be published.
     #[error("cannot publish the checkpoint")]
-    Publish(#[source] std::io::Error),
+    Publish(#[source] annals_event_store::StoreError),
+    /// The database that holds it.
+    #[error("the event log in {place}: {fault}")]
+    Store {
+        /// The database.
+        place: String,
+        /// Why.
+        fault: StoreFault,
+    },
+    /// The tables that hold it cannot be made.
+    #[error("the event log in {place}: {error}")]
+    Install {
+        /// The database.
+        place: String,
+        /// Why.
+        error: InstallError,
+    },
     /// A key.
     #[error(transparent)]
     Key(#[from] KeyFileError),
     /// The secret key that signs checkpoints is not here.
     #[error("the secret key of this workspace's logs is missing ({})", .0.display())]
     NoSecretKey(PathBuf),
+    /// The secret key does not belong to a public key in force.
+    #[error(
+        "the secret key in {} is none of those in force in {}",
+        secret.display(),
+        public.display()
+    )]
+    KeyNotInForce {
+        /// The secret key.
+        secret: PathBuf,
+        /// The public keys.
+        public: PathBuf,
+    },
+    /// The log itself says that its key was retired.
+    #[error(
+        "the log says that its key {key} was retired at {size} events: its rotation was cut short"
+    )]
+    KeyRetired {
+        /// The key.
+        key: String,
+        /// The largest size it counts for.
+        size: u64,
+    },
     /// The public key that verifies checkpoints is not here.
     #[error("the public key that verifies the log is missing ({})", .0.display())]
     NoPublicKey(PathBuf),
     /// Its checkpoint does not vouch for it.
-    #[error("the event log in {} does not verify: {reason}", folder.display())]
+    #[error("the event log in {place} does not verify: {reason}")]
     Unverified {
         /// The log.
-        folder: PathBuf,
+        place: String,
         /// What is wrong.
         reason: String,
     },
     /// It is damaged.
-    #[error("the event log in {} is damaged: {reason}", folder.display())]
+    #[error("the event log in {place} is damaged: {reason}")]
     Damaged {
         /// The log.
-        folder: PathBuf,
+        place: String,
         /// What and where.
         reason: String,
     },
@@ -101,8 +141,7 @@ pub enum TargetFailure {
     /// It was migrated with a log that is not here.
     #[error(
         "the target {target:?} was migrated with the event log {origin:?} ({rows} changes), which \
-         is not the one in {}",
-        folder.display()
+         is not the one in {place}"
     )]
     LogElsewhere {
         /// The target.
@@ -112,11 +151,36 @@ pub enum TargetFailure {
         /// Rows in its ledger.
         rows: usize,
         /// Where the log should be.
-        folder: PathBuf,
+        place: String,
     },
     /// The sandbox.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+}
+
+/// An anchor that did not take the log, or contradicts it.
+#[derive(Debug, thiserror::Error)]
+#[error("the anchor {anchor:?}: {error}")]
+pub struct AnchorFailure {
+    /// Its name in the workspace.
+    pub anchor: String,
+    /// Why.
+    #[source]
+    pub error: AnchorError,
+}
+
+impl AnchorFailure {
+    /// Whether the anchor holds what cannot be true beside this log.
+    pub fn contradicts(&self) -> bool {
+        matches!(
+            self.error,
+            AnchorError::Ahead { .. }
+                | AnchorError::Fork { .. }
+                | AnchorError::Unverified { .. }
+                | AnchorError::ForeignOrigin { .. }
+                | AnchorError::Conflict { .. }
+        )
+    }
 }
 
 /// Why a verb did not do what was asked.
@@ -137,6 +201,25 @@ pub enum Failure {
     /// The target.
     #[error(transparent)]
     Target(#[from] TargetFailure),
+    /// An anchor.
+    #[error(transparent)]
+    Anchor(#[from] AnchorFailure),
+    /// The policy asks for more anchors than hold the log.
+    #[error(
+        "{holding} anchors hold the log of {target:?}, policy.require_anchors asks for {required}: \
+         {}",
+        problems.join("; ")
+    )]
+    FewAnchors {
+        /// The target.
+        target: String,
+        /// Anchors that hold it.
+        holding: usize,
+        /// Anchors that must.
+        required: usize,
+        /// Why the others do not.
+        problems: Vec<String>,
+    },
     /// Another run is at it.
     #[error("{what} is locked by {holder}")]
     Locked {
@@ -183,8 +266,8 @@ impl fmt::Display for Listed<'_> {
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::Locked { folder, holder } => {
-                Self::Locked { what: format!("the event log in {}", folder.display()), holder }
+            OpenError::Locked { place, holder } => {
+                Self::Locked { what: format!("the event log in {place}"), holder }
             }
             error => Self::Log(error.into()),
         }
@@ -218,6 +301,14 @@ impl Failure {
             Self::Refused(refusal) => return refusal.reasons.first().map(|reason| reason.hint()),
             Self::Log(error) => return log_hint(error),
             Self::Target(error) => return target_hint(error),
+            Self::Anchor(failure) if failure.contradicts() => {
+                "keep this copy of the log and the anchor's as evidence, and compare them with: annals \
+                 log verify"
+            }
+            Self::Anchor(failure) => failure.error.next_step(),
+            Self::FewAnchors { .. } => {
+                "nothing was done; bring the anchors back, and publish with: annals log anchor"
+            }
             Self::Locked { .. } => {
                 "wait until it has ended; if it was killed, its lock has ended too"
             }
@@ -263,18 +354,29 @@ fn log_hint(error: &LogFailure) -> Option<String> {
             "check permissions and free space; every event is recorded, and the next command signs \
              them"
         }
-        LogFailure::Blob(BlobError::Io { source, .. })
-            if source.kind() != std::io::ErrorKind::NotFound =>
-        {
+        LogFailure::Blob(BlobError::Io { .. }) => {
             "check permissions and free space, then run the command again"
         }
+        LogFailure::Store { fault: StoreFault::Connect(_), .. } => {
+            "check host, port, user and password of the database that holds the log (event_store)"
+        }
+        LogFailure::Store { fault: StoreFault::Newer { .. }, .. }
+        | LogFailure::Install { error: InstallError::Newer { .. }, .. } => {
+            "use the newer annals for this log"
+        }
+        LogFailure::Install { .. } => {
+            "let a role that may create schemas install it once: run any command that writes as that \
+             role"
+        }
+        LogFailure::Store { .. } => "check the database that holds the log (event_store)",
         LogFailure::Append(_) => "check permissions and free space, then run the command again",
         LogFailure::Open(
             OpenError::Damaged { .. }
             | OpenError::CutTail { .. }
             | OpenError::NeverSigned { .. }
             | OpenError::Checkpoint { .. }
-            | OpenError::OtherHistory { .. },
+            | OpenError::OtherHistory { .. }
+            | OpenError::Forked { .. },
         )
         | LogFailure::Unverified { .. }
         | LogFailure::Damaged { .. } => {
@@ -284,6 +386,16 @@ fn log_hint(error: &LogFailure) -> Option<String> {
         LogFailure::Open(OpenError::Read(_)) | LogFailure::Read(ReadError::Missing(_)) => {
             "name the right target, or fetch its log"
         }
+        LogFailure::Open(OpenError::Moved { .. }) => {
+            "say in annals.toml where it lives now: event_store of the target"
+        }
+        LogFailure::KeyNotInForce { .. } => {
+            "fetch the newest key of your team; a retired one signs nothing more. If a rotation was \
+             cut short here, finish it: annals keys rotate"
+        }
+        LogFailure::KeyRetired { .. } => {
+            "fetch the newest keys of your team, or finish the rotation here: annals keys rotate"
+        }
         LogFailure::NoSecretKey(_) => {
             "fetch it from where your team keeps it (mode 0600), or set ANNALS_LOG_KEY to its path"
         }
@@ -292,7 +404,9 @@ fn log_hint(error: &LogFailure) -> Option<String> {
             return Some(format!("chmod 600 {}", path.display()));
         }
         LogFailure::Blob(_) => "restore the blob from a copy of the log",
-        LogFailure::Open(OpenError::Locked { .. } | OpenError::Repair { .. })
+        LogFailure::Open(
+            OpenError::Locked { .. } | OpenError::Repair { .. } | OpenError::Exists { .. },
+        )
         | LogFailure::Read(_)
         | LogFailure::Key(_) => return None,
     };

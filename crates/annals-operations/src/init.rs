@@ -36,7 +36,7 @@ fn template(workspace: &str, supabase: bool) -> String {
     )
 }
 
-const IGNORED: &str = "# Secret keys never enter the repository.\n*.key\n";
+const IGNORED: &str = "# Secret keys never enter the repository.\n*.key\n*.key.next\n";
 
 /// Makes `folder` a workspace.
 ///

@@ -2,43 +2,69 @@
 //!
 //! Nothing here reads the process environment or touches the terminal: both come in as arguments.
 
+mod anchors;
+mod book;
+mod cache;
 mod clock;
 mod config;
+mod copies;
 mod create;
 mod environment;
 mod error;
+mod exhibit;
+mod explain;
+mod export;
+mod home;
 mod init;
+mod keys;
 mod logs;
 mod migrate;
 mod moment;
+mod moving;
 mod open;
 mod recorder;
+mod replay;
 mod sandbox;
 mod show;
+mod sighting;
 mod status;
 mod targets;
+mod timeline;
 mod verify;
 mod workspace;
 
+pub use annals_verify::{DamageClass, EventProofError, ProvenEvent, Report as LogReport, Tone};
+
+pub use anchors::Anchored;
 pub use annals_executor::{
     Interrupt, InterruptHandle, NoProgress, Progress, RunEnd, RunReport, Unrecorded,
 };
 pub use clock::{Clock, IdSource, SystemClock, SystemIds};
 pub use config::{Config, ConfigError};
+pub use copies::{ExportTo, Exported, log_anchor, log_check_proof, log_export, log_prove};
 pub use create::{Created, create};
 pub use environment::Environment;
-pub use error::{Failure, LogFailure, TargetFailure};
+pub use error::{AnchorFailure, Failure, LogFailure, TargetFailure};
+pub use explain::{ExplainView, Reading, explain};
+pub use export::{Export, ExportKind, export, write_export};
 pub use init::{Initialized, init};
+pub use keys::{
+    GeneratedKey, KeyStanding, KeyView, RotatedLog, Rotation, generate_approver_key,
+    generate_log_key, list_keys, retire_key, rotate_log_key,
+};
 pub use logs::LogSource;
 pub use migrate::{
     ChangeOptions, ChangeOutcome, PlanPreview, RolledGoal, UpGoal, migrate, plan, rollback,
 };
 pub use moment::{Moment, parse_moment};
+pub use moving::{MoveTo, MovedLog, log_migrate};
 pub use open::Recovered;
+pub use replay::{Basis, DiffView, HistoryView, Pending, StateView, Vantage, diff, history, state};
 pub use sandbox::{PrivateServer, SandboxInfo, sandbox_start, sandbox_stop};
-pub use show::{HistoryView, LogCheck, LogView, StateView, history, log_show, log_verify, state};
+pub use show::{LogView, VerifyOptions, log_show, log_verify};
 pub use status::StatusRow;
 pub use status::{Condition, StatusView, status};
 pub use targets::SANDBOX_TARGET;
+pub use timeline::{Follower, TimelineOptions, TimelineView, follow, timeline};
 pub use verify::{VerifyView, verify};
 pub use workspace::Workspace;

@@ -3,14 +3,15 @@
 use annals_event_store::EventStore;
 use annals_events::{Digest, Event, PlanMade, RunId, Version};
 use annals_executor::{Interrupt, Progress, RunContext, RunReport, execute};
-use annals_integrity::{LedgerMismatch, compare_ledger};
+use annals_integrity::LedgerMismatch;
 use annals_keys::Checkpoint;
 use annals_lint::{LintFinding, lint};
 use annals_migrations::{MigrationSet, Plan, Precondition, Timeouts};
 use annals_planner::{Goal, Inputs, Planned};
-use annals_projections::{History, RecoveryState, replay};
+use annals_projections::{History, RecoveryState};
 use annals_schema::{Snapshot, diff};
 
+use crate::anchors::Anchored;
 use crate::environment::Environment;
 use crate::error::{Failure, LogFailure};
 use crate::open::{self, Opened, Recovered};
@@ -72,6 +73,10 @@ pub struct ChangeOutcome {
     pub run: Option<(RunId, RunReport)>,
     /// The signed head.
     pub checkpoint: Option<Checkpoint>,
+    /// What the target's anchors hold now; nothing if the head has not moved.
+    pub anchors: Vec<Anchored>,
+    /// Events the largest head kept outside vouches for: in an anchor, in the target's ledger.
+    pub anchored: u64,
     /// Why the schema could not be recorded or the head not signed after the run.
     pub unfinished: Option<Failure>,
     /// Events in the log.
@@ -109,18 +114,18 @@ pub async fn plan(
     let look = open::look(environment, &workspace, &target, "annals/plan").await?;
     let identity = look.session.facts().identity.clone();
     look.session.close().await;
-    let (events, ledger) = (look.events.as_slice(), look.ledger.as_slice());
-    let (history, recovery): (History, RecoveryState) = (replay(events), replay(events));
-    let mismatches = compare_ledger(ledger, &history, events);
+    let (book, ledger) = (&look.book, look.ledger.as_slice());
+    let (history, recovery) = (&book.history, &book.recovery);
+    let mismatches = book.mismatches(ledger);
     if let Some(holder) =
         look.holder.filter(|_| recovery.open_run.is_some() || !mismatches.is_empty())
     {
         return Err(open::locked(&target, Some(&holder)));
     }
-    open::check_log_is_whole(&target, ledger, events.len() as u64)?;
+    open::check_log_is_whole(&target, ledger, book)?;
     let precondition = Precondition {
-        log_size: events.len() as u64,
-        log_head: events.last().map_or(annals_events::LeafHash::ZERO, |event| event.leaf),
+        log_size: book.size,
+        log_head: book.head.unwrap_or(annals_events::LeafHash::ZERO),
         system_identifier: identity.system_identifier,
         database: identity.database,
     };
@@ -130,8 +135,8 @@ pub async fn plan(
         &target,
         &Known {
             set: &set,
-            history: &history,
-            recovery: &recovery,
+            history,
+            recovery,
             mismatches: &mismatches,
             precondition: &precondition,
         },
@@ -214,7 +219,7 @@ async fn change<P: Progress>(
     // Before anything is created for a workspace whose files are not in order.
     workspace.load()?;
     let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
-    if !target.layout.segments().exists() {
+    if !target.home().exists().await? {
         // A first run that would be refused begins no log and makes no keys.
         plan(environment, goal.clone(), options).await?;
     }
@@ -237,8 +242,8 @@ async fn change<P: Progress>(
     };
     let known = Known {
         set: &set,
-        history: &opened.history,
-        recovery: &opened.recovery,
+        history: opened.history(),
+        recovery: opened.recovery(),
         mismatches: &opened.mismatches,
         precondition: &precondition,
     };
@@ -252,23 +257,43 @@ async fn change<P: Progress>(
         return Err(give_up(opened, refused.into()).await?);
     }
     let mut notes = planned.notes;
+    let sighting = opened.sighting(&set).await?;
     let (report, before) = match planned.plan.steps.is_empty() {
-        true => (None, None),
+        true => {
+            if let Some(event) = sighting {
+                opened.record(vec![event]).await?;
+            }
+            (None, None)
+        }
         false => {
+            opened.publish().await?;
+            if let Err(refused) = opened.require_anchors(environment, &workspace, &target).await {
+                return Err(give_up(opened, refused).await?);
+            }
             let before = found_before(&mut opened, &target, &mut notes).await?;
             let plan = &planned.plan;
-            let ran = carry_out(&mut opened, &workspace, &target, plan, run, progress, interrupt);
+            let begin = RunBeginning { run, sighting };
+            let ran = carry_out(&mut opened, &workspace, &target, plan, begin, progress, interrupt);
             (Some((run, ran.await?)), before)
         }
     };
     let closed = close_run(&mut opened, report.as_ref(), before.as_ref()).await;
     // The run is over and recorded: what goes wrong now is told beside it, not instead of it.
-    let (checkpoint, unfinished) = match (closed, &report) {
+    let (mut checkpoint, mut unfinished) = match (closed, &report) {
         (Ok(checkpoint), _) => (checkpoint, None),
         (Err(failure), Some(_)) => (None, Some(failure)),
         (Err(failure), None) => return Err(failure),
     };
+    let mut anchors = Vec::new();
+    if checkpoint.is_some() {
+        match opened.anchor(environment, &workspace, &target).await {
+            Ok(outcomes) => anchors = outcomes,
+            Err(failure) => unfinished = Some(failure),
+        }
+        checkpoint = Some(opened.recorder.log.checkpoint());
+    }
     let log_size = opened.recorder.log.head().size;
+    let anchored = opened.anchored();
     let recovered = std::mem::take(&mut opened.recovered);
     opened.close().await;
     Ok(ChangeOutcome {
@@ -278,6 +303,8 @@ async fn change<P: Progress>(
         notes,
         run: report,
         checkpoint,
+        anchors,
+        anchored,
         unfinished,
         log_size,
     })
@@ -289,7 +316,7 @@ async fn found_before(
     target: &Target,
     notes: &mut Vec<String>,
 ) -> Result<Option<(Snapshot, Snapshot)>, Failure> {
-    let Some(expected) = opened.expected_schema()? else { return Ok(None) };
+    let Some(expected) = opened.expected_schema().await? else { return Ok(None) };
     let found = opened.live_schema().await.map_err(open::fault(target))?;
     let differing = diff(&expected, &found).len();
     if differing > 0 {
@@ -312,17 +339,17 @@ async fn close_run(
             return Ok(None);
         }
         // A run that left nothing says nothing about what it found.
-        let touched = report.done > 0 || !opened.recovery.partial.is_empty();
+        let touched = report.done > 0 || !opened.recovery().partial.is_empty();
         if report.session_alive && touched {
             opened.record_schema(*run, before).await?;
         }
     }
-    opened.publish()
+    opened.publish().await
 }
 
 /// Leaves the target as it is, and what was settled signed.
 async fn give_up(mut opened: Opened<'_>, why: Failure) -> Result<Failure, Failure> {
-    opened.publish()?;
+    opened.publish().await?;
     opened.close().await;
     Ok(why)
 }
@@ -335,13 +362,20 @@ fn is_recorded(report: &RunReport) -> bool {
     )
 }
 
+/// What a run begins with.
+struct RunBeginning {
+    run: RunId,
+    /// Which migrations there are, if the log does not say so yet.
+    sighting: Option<Event>,
+}
+
 #[allow(clippy::too_many_arguments, reason = "one call, and every argument is a part of a run")]
 async fn carry_out<P: Progress>(
     opened: &mut Opened<'_>,
     workspace: &Workspace,
     target: &Target,
     plan: &Plan,
-    run: RunId,
+    RunBeginning { run, sighting }: RunBeginning,
     progress: &mut P,
     interrupt: &mut Interrupt,
 ) -> Result<RunReport, Failure> {
@@ -349,9 +383,10 @@ async fn carry_out<P: Progress>(
         .recorder
         .log
         .put_blob(plan.to_canonical_json().as_bytes())
+        .await
         .map_err(LogFailure::from)?;
     let made = PlanMade { direction: plan.direction, plan: blob, steps: plan.steps.len() as u64 };
-    let partial = opened.recovery.partial.iter();
+    let partial = opened.recovery().partial.iter();
     let begun = partial.map(|(version, step)| (version.clone(), step.intents.clone())).collect();
     let actor = opened.recorder.envelopes.actor().name.clone();
     let context = RunContext {
@@ -362,12 +397,12 @@ async fn carry_out<P: Progress>(
         lock: opened.lock,
         spec: &opened.spec,
         settings: target.settings(workspace),
-        preamble: vec![Event::from(made)],
+        preamble: sighting.into_iter().chain([Event::from(made)]).collect(),
         begun,
     };
     let report =
         execute(&mut opened.session, plan, &context, &mut opened.recorder, progress, interrupt)
             .await;
-    opened.fold();
+    opened.compare();
     Ok(report)
 }

@@ -1,7 +1,12 @@
 //! Moments as people write them.
 
+use std::path::{Path, PathBuf};
+
 use annals_events::{Seq, Timestamp};
+use annals_integrity::KeptNote;
+use annals_keys::{Checkpoint, KeyRing};
 use annals_projections::AsOf;
+use annals_verify::kept_note;
 use chrono::{DateTime, NaiveDate, NaiveDateTime};
 
 use crate::error::Failure;
@@ -16,16 +21,40 @@ pub enum Moment {
     At(Timestamp),
     /// After this event.
     Seq(u64),
+    /// After the events that the signed checkpoint in this file vouches for.
+    Checkpoint(PathBuf),
+}
+
+/// A moment as a log's reader needs it.
+pub(crate) struct Asked {
+    pub(crate) as_of: AsOf,
+    /// The checkpoint that chose it: the log must begin with what it vouches for.
+    pub(crate) kept: Option<KeptNote>,
 }
 
 impl Moment {
-    pub(crate) fn as_of(&self) -> AsOf {
-        match self {
+    /// Reads the checkpoint, if that is what chooses the moment, and verifies it with `ring`.
+    pub(crate) fn asked(&self, ring: Option<&KeyRing>) -> Result<Asked, Failure> {
+        let as_of = match self {
             Self::Now => AsOf::Now,
             Self::At(time) => AsOf::Time(*time),
             Self::Seq(seq) => AsOf::Seq(Seq(*seq)),
-        }
+            Self::Checkpoint(path) => return kept(path, ring),
+        };
+        Ok(Asked { as_of, kept: None })
     }
+}
+
+fn kept(path: &Path, ring: Option<&KeyRing>) -> Result<Asked, Failure> {
+    let refused = |reason: String| Failure::Argument {
+        subject: format!("the checkpoint {}", path.display()),
+        reason,
+    };
+    let kept = kept_note(path).map_err(|error| refused(format!("cannot be read: {error}")))?;
+    let ring = ring.ok_or_else(|| refused("needs the log's public keys to count".to_owned()))?;
+    let checkpoint =
+        Checkpoint::open(&kept.note, ring).map_err(|error| refused(error.to_string()))?;
+    Ok(Asked { as_of: AsOf::Size(checkpoint.size), kept: Some(kept) })
 }
 
 /// Reads a time: RFC 3339, or `YYYY-MM-DD[ T]HH:MM[:SS[.f]]` or `YYYY-MM-DD` in UTC.

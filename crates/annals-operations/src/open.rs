@@ -2,20 +2,26 @@
 
 use std::time::{Duration, Instant};
 
-use annals_event_store::{EventStore, FileLog, OpenError, OpenOptions};
+use annals_event_store::{EventStore, FileLog, KnownHead, OpenError, OpenOptions};
+use annals_event_store_postgres::{Installed, Limits, PgLog, install};
 use annals_events::{
-    Event, FORMAT_VERSION, LogCreated, ReconciledAs, Recorded, RunFinished, RunId, RunOutcome,
-    SchemaRecorded, TargetIdentity, TargetRegistered, Timestamp,
+    Draft, Event, FORMAT_VERSION, LeafHash, LogCreated, ReconciledAs, RunFinished, RunId,
+    RunOutcome, SchemaRecorded, StoreInstalled, StoreUpgraded, TargetIdentity, TargetRegistered,
+    Timestamp,
 };
 use annals_executor::{Interrupt, reconcile};
-use annals_integrity::{LedgerMismatch, compare_ledger};
-use annals_keys::{Checkpoint, SecretKey, VerifierKey};
-use annals_postgres::{ConnectionSpec, Fault, LockHolder, LockKey, Session, read_schema};
-use annals_projections::{History, LedgerRow, RecoveryState, replay};
+use annals_integrity::LedgerMismatch;
+use annals_keys::{Checkpoint, KeyRing, SecretKey};
+use annals_postgres::{
+    ConnectionSpec, Fault, KeptCheckpoint, LockHolder, LockKey, Session, read_schema,
+};
+use annals_projections::{History, LedgerRow, RecoveryState};
 use annals_schema::{Snapshot, carry_forward};
 
+use crate::book::Book;
 use crate::environment::Environment;
 use crate::error::{Failure, LogFailure, TargetFailure};
+use crate::home::{Log, LogHome, PostgresHome};
 use crate::logs::{ReadLog, bad_blobs};
 use crate::recorder::{Envelopes, LogRecorder};
 use crate::targets::Target;
@@ -44,7 +50,7 @@ pub(crate) struct Reached {
 pub(crate) struct Look {
     pub(crate) session: Session,
     pub(crate) spec: ConnectionSpec,
-    pub(crate) events: Vec<Recorded>,
+    pub(crate) book: Book,
     pub(crate) ledger: Vec<LedgerRow>,
     /// Who is at work on the target: what that run has committed may be in the ledger before it is
     /// in the log.
@@ -62,7 +68,8 @@ pub(crate) async fn look(
     application: &str,
 ) -> Result<Look, Failure> {
     // A damaged log is said to be damaged before anybody reaches for the target.
-    let (mut bytes, mut log) = (log_bytes(target), read_log(target)?);
+    let home = target.home();
+    let (mut extent, mut book) = (home.extent().await?, read_book(target).await?);
     let Reached { mut session, spec } = reach(environment, workspace, target, application).await?;
     let lock = LockKey::of(&workspace.config().workspace);
     let mut attempt = 1;
@@ -71,32 +78,23 @@ pub(crate) async fn look(
         let holder = session.lock_holder(lock).await.map_err(fault(target))?;
         // The log was read first: what the ledger has beyond it is the work of the run that holds
         // the lock. If that run has ended meanwhile, the log has grown, and all is read anew.
-        let stands_still = log_bytes(target) == bytes;
+        let stands_still = home.extent().await? == extent;
         let is_busy = holder.is_some() && attempt >= LOOKS;
         if stands_still || is_busy || attempt >= 4 * LOOKS {
-            check_log_is_here(target, &ledger)?;
-            let known: RecoveryState = replay(&log);
-            check_identity(target, &session.facts().identity, known.target.as_ref())?;
-            return Ok(Look { session, spec, events: log, ledger, holder });
+            check_log_is_here(target, &ledger).await?;
+            let known = book.recovery.target.as_ref();
+            check_identity(target, &session.facts().identity, known)?;
+            return Ok(Look { session, spec, book, ledger, holder });
         }
-        (bytes, log) = (log_bytes(target), read_log(target)?);
+        (extent, book) = (home.extent().await?, read_book(target).await?);
         attempt += 1;
     }
 }
 
-/// Bytes of a target's segments: a log only grows.
-fn log_bytes(target: &Target) -> u64 {
-    let entries = std::fs::read_dir(target.layout.segments()).into_iter().flatten().flatten();
-    entries.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
-}
-
-/// All events of a target's log, verified; none where there is no log yet.
-fn read_log(target: &Target) -> Result<Vec<Recorded>, Failure> {
-    if !target.layout.segments().exists() {
-        return Ok(Vec::new());
-    }
-    let log = ReadLog::open(target.layout.clone(), target.verifier()?)?;
-    Ok(log.events()?.to_vec())
+/// A target's log, verified and folded; nothing where there is no log yet.
+async fn read_book(target: &Target) -> Result<Book, LogFailure> {
+    let log = ReadLog::of_target(target)?;
+    if log.home.exists().await? { log.book().await } else { Ok(Book::default()) }
 }
 
 /// A target opened for work: its lock held, its log open, nothing in doubt.
@@ -105,13 +103,14 @@ pub(crate) struct Opened<'a> {
     pub(crate) spec: ConnectionSpec,
     pub(crate) recorder: LogRecorder<'a>,
     pub(crate) lock: LockKey,
-    pub(crate) history: History,
-    pub(crate) recovery: RecoveryState,
     pub(crate) ledger: Vec<LedgerRow>,
     pub(crate) mismatches: Vec<LedgerMismatch>,
     pub(crate) recovered: Vec<Recovered>,
+    /// Events the newest signed head in the target's ledger vouches for.
+    kept: u64,
     platform: annals_postgres::Platform,
     secret: SecretKey,
+    ring: KeyRing,
 }
 
 pub(crate) fn fault(target: &Target) -> impl Fn(Fault) -> Failure + '_ {
@@ -220,6 +219,23 @@ pub(crate) async fn open<'a>(
     application: &str,
     interrupt: &mut Interrupt,
 ) -> Result<Opened<'a>, Failure> {
+    let opened = open_rotating(environment, workspace, target, application, interrupt).await?;
+    let key = opened.secret.verifier().to_string();
+    match opened.book().retired_keys.get(&key) {
+        None => Ok(opened),
+        // What it signs behind that size would not count.
+        Some(size) => Err(LogFailure::KeyRetired { key, size: *size }.into()),
+    }
+}
+
+/// Opens a target for work with a key the log may say is retired: only to finish its rotation.
+pub(crate) async fn open_rotating<'a>(
+    environment: &'a Environment,
+    workspace: &Workspace,
+    target: &Target,
+    application: &str,
+    interrupt: &mut Interrupt,
+) -> Result<Opened<'a>, Failure> {
     let wait = Duration::from_millis(workspace.config().wait_for_lock_ms);
     let deadline = Instant::now() + wait;
     let mut reached = reach(environment, workspace, target, application).await?;
@@ -228,16 +244,19 @@ pub(crate) async fn open<'a>(
     let session = &mut reached.session;
     take_lock(environment, target, session, lock, deadline, interrupt).await?;
     let ledger = read_ledger(session, workspace).await?;
-    check_log_is_here(target, &ledger)?;
+    let kept = session.newest_checkpoint(target.origin.as_str()).await?;
+    check_log_is_here(target, &ledger).await?;
     // Made, where there are none yet, under the lock and for nobody who is refused; those of a
     // sandbox lie in its folder, which is there only now.
-    let (secret, verifier) = target.keys()?;
+    let (secret, ring) = target.keys(target.home().exists().await?)?;
     let identity = session.facts().identity.clone();
     let envelopes = Envelopes::new(environment, Some(identity.clone()));
-    let log = loop {
-        let opened =
-            open_log(workspace, target, session, &envelopes, (&secret, &verifier), &ledger);
-        match opened {
+    let mut known = known_heads(&ledger);
+    known.extend(kept.as_ref().map(|kept| KnownHead { size: kept.size, leaf: kept.leaf }));
+    let (log, book, store) = loop {
+        let keys = (&secret, &ring);
+        let opened = open_log(workspace, target, session, &envelopes, keys, &known);
+        match opened.await {
             Err(Failure::Locked { what, holder }) => {
                 if !pause(environment, interrupt, deadline).await? {
                     return Err(Failure::Locked { what, holder });
@@ -245,35 +264,47 @@ pub(crate) async fn open<'a>(
             }
             Err(older) => {
                 // A longer ledger may be that of another database: then this is what is wrong.
-                let log = ReadLog::open(target.layout.clone(), target.verifier()?);
-                let events = log.map(|log| log.scan.events).unwrap_or_default();
-                let known: RecoveryState = replay(&events);
-                check_identity(target, &identity, known.target.as_ref())?;
+                let (log, mut book) = (ReadLog::of_target(target)?, Book::default());
+                let _ = log.read(&mut |recorded, _| book.apply(recorded)).await;
+                check_identity(target, &identity, book.recovery.target.as_ref())?;
                 return Err(older);
             }
-            Ok(log) => break log,
+            Ok(opened) => break opened,
         }
     };
+    let (signed, size) = (log.signed(), log.head().size);
+    if signed < size && book.recovery.open_run.is_none() {
+        // Of a run that was cut short it is said that it is settled. Otherwise it was a crash
+        // behind a run, or somebody who adds lines that link.
+        tracing::warn!(
+            "the log had {} events behind its signed head, from event {signed} on: they are signed \
+             from now on (annals log show --from {signed})",
+            size - signed
+        );
+    }
     let Reached { session, spec } = reached;
     let mut opened = Opened {
         session,
         spec,
-        recorder: LogRecorder { log, envelopes },
+        recorder: LogRecorder { log, envelopes, book },
         lock,
-        history: History::default(),
-        recovery: RecoveryState::default(),
         ledger,
         mismatches: Vec::new(),
         recovered: Vec::new(),
+        kept: kept.map_or(0, |kept| kept.size),
         platform: target.platform,
         secret,
+        ring,
     };
-    if let Some((_, reason)) = bad_blobs(opened.recorder.log.layout(), opened.events()).first() {
-        let folder = opened.recorder.log.layout().root().to_owned();
-        return Err(LogFailure::Damaged { folder, reason: reason.clone() }.into());
+    if let Some((_, reason)) = bad_blobs(&target.home(), &opened.book().blobs).await?.first() {
+        let place = opened.recorder.log.place();
+        return Err(LogFailure::Damaged { place, reason: reason.clone() }.into());
     }
-    opened.fold();
-    check_identity(target, &identity, opened.recovery.target.as_ref())?;
+    opened.compare();
+    check_identity(target, &identity, opened.recovery().target.as_ref())?;
+    if let Some(event) = store {
+        opened.record(vec![event]).await?;
+    }
     opened.settle(workspace).await?;
     Ok(opened)
 }
@@ -289,17 +320,21 @@ pub(crate) async fn read_ledger(
 }
 
 /// A target that was migrated with a log that is not here gets no second one, and no other one.
-pub(crate) fn check_log_is_here(target: &Target, ledger: &[LedgerRow]) -> Result<(), Failure> {
+pub(crate) async fn check_log_is_here(
+    target: &Target,
+    ledger: &[LedgerRow],
+) -> Result<(), Failure> {
     let own = target.origin.as_str();
     let other = ledger.iter().find(|row| row.log_origin != own);
-    let missing = ledger.last().filter(|_| !target.layout.segments().exists());
+    let exists = target.home().exists().await?;
+    let missing = ledger.last().filter(|_| !exists);
     match other.or(missing) {
         None => Ok(()),
         Some(row) => Err(TargetFailure::LogElsewhere {
             target: target.name.clone(),
             origin: row.log_origin.clone(),
             rows: ledger.len(),
-            folder: target.layout.root().to_owned(),
+            place: target.home().place(),
         }
         .into()),
     }
@@ -309,93 +344,180 @@ pub(crate) fn check_log_is_here(target: &Target, ledger: &[LedgerRow]) -> Result
 pub(crate) fn check_log_is_whole(
     target: &Target,
     ledger: &[LedgerRow],
-    size: u64,
+    book: &Book,
 ) -> Result<(), Failure> {
-    let known = known_size(ledger);
-    if size >= known {
-        return Ok(());
+    let newest = known_heads(ledger).into_iter().max_by_key(|known| known.size);
+    match newest.filter(|known| known.size > book.size) {
+        None => Ok(()),
+        Some(known) => {
+            let (place, size) = (target.home().place(), book.size);
+            let found = book.head.unwrap_or(LeafHash::ZERO);
+            Err(OpenError::Older { place, size, found, known }.into())
+        }
     }
-    let folder = target.layout.root().to_owned();
-    Err(OpenError::Older { folder, size, known }.into())
 }
 
 /// Each row names the event that announced it, so the log has at least that one.
-fn known_size(ledger: &[LedgerRow]) -> u64 {
-    ledger.iter().map(|row| row.intent_seq + 1).max().unwrap_or(0)
+fn known_heads(ledger: &[LedgerRow]) -> Vec<KnownHead> {
+    let known = |row: &LedgerRow| KnownHead { size: row.intent_seq + 1, leaf: row.intent_hash };
+    ledger.iter().map(known).collect()
 }
 
-fn open_log(
+/// The log of a target, open for writing, and what is to be recorded of its home.
+async fn open_log(
     workspace: &Workspace,
     target: &Target,
     session: &Session,
     envelopes: &Envelopes<'_>,
-    (secret, verifier): (&SecretKey, &VerifierKey),
-    ledger: &[LedgerRow],
-) -> Result<FileLog, Failure> {
+    (secret, ring): (&SecretKey, &KeyRing),
+    known: &[KnownHead],
+) -> Result<(Log, Book, Option<Event>), Failure> {
     let repair = |fact| envelopes.draft(Event::TailRepaired(fact));
     let options = OpenOptions {
-        verifier,
-        known_size: known_size(ledger),
+        ring,
+        known,
         now: envelopes.now(),
         holder: envelopes.holder(),
         repair: &repair,
     };
-    if target.layout.segments().exists() {
-        return Ok(FileLog::open(target.layout.clone(), &options)?);
-    }
     let created = LogCreated {
-        checkpoint_key: verifier.to_string(),
+        checkpoint_key: secret.verifier().to_string(),
         format: FORMAT_VERSION,
         target: target.name.clone(),
         workspace: workspace.config().workspace.clone(),
     };
     let first = envelopes.draft(created.into());
-    let created = FileLog::create(target.layout.clone(), &target.origin, &first, secret, &options);
-    tracing::info!(log = %target.origin, version = session.facts().version_num, "began a log");
-    match created {
-        // Somebody was faster: theirs is opened instead.
-        Err(OpenError::Io { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {
-            Ok(FileLog::open(target.layout.clone(), &options)?)
+    let begin = || {
+        let version = session.facts().version_num;
+        tracing::info!(log = %target.origin, version, "begins a log");
+    };
+    match target.home() {
+        LogHome::Postgres(home) => {
+            let store = install_store(&home).await?;
+            let exists = target.home().exists().await?;
+            if !exists {
+                begin();
+            }
+            let (log, book) = open_in_database(&home, exists, &first, secret, &options).await?;
+            Ok((log, book, store))
         }
-        created => Ok(created?),
+        LogHome::Folder(_) | LogHome::Export(_) => {
+            let exists = target.layout.segments().exists();
+            if !exists {
+                begin();
+            }
+            let (log, book) = open_in_folder(target, exists, &first, secret, &options)?;
+            Ok((log, book, None))
+        }
     }
 }
 
+fn open_in_folder(
+    target: &Target,
+    exists: bool,
+    first: &Draft,
+    secret: &SecretKey,
+    options: &OpenOptions<'_>,
+) -> Result<(Log, Book), OpenError> {
+    let (mut book, layout) = (Book::default(), target.layout.clone());
+    if !exists {
+        match FileLog::create(layout.clone(), &target.origin, first, secret, options) {
+            // Somebody was faster: theirs is opened instead.
+            Err(OpenError::Exists { .. }) => {}
+            created => {
+                let (log, first) = created?;
+                book.apply(&first);
+                return Ok((Log::File(Box::new(log)), book));
+            }
+        }
+    }
+    let log = FileLog::open(layout, options, &mut |event| book.apply(event))?;
+    Ok((Log::File(Box::new(log)), book))
+}
+
+async fn open_in_database(
+    home: &PostgresHome,
+    exists: bool,
+    first: &Draft,
+    secret: &SecretKey,
+    options: &OpenOptions<'_>,
+) -> Result<(Log, Book), OpenError> {
+    let (mut book, limits) = (Book::default(), Limits::default());
+    if !exists {
+        match PgLog::create(&home.spec, &home.origin, first, secret, limits).await {
+            // Somebody was faster: theirs is opened instead.
+            Err(OpenError::Exists { .. }) => {}
+            created => {
+                let (log, first) = created?;
+                book.apply(&first);
+                return Ok((Log::Postgres(Box::new(log)), book));
+            }
+        }
+    }
+    let visit = &mut |event: &annals_events::Recorded| book.apply(event);
+    let log = PgLog::open(&home.spec, &home.origin, limits, options, visit).await?;
+    Ok((Log::Postgres(Box::new(log)), book))
+}
+
+/// Makes the tables of the store, or brings them up to date; the event that says so.
+pub(crate) async fn install_store(home: &PostgresHome) -> Result<Option<Event>, LogFailure> {
+    let backend = "postgres".to_owned();
+    let installed = install(&home.spec).await;
+    let installed =
+        installed.map_err(|error| LogFailure::Install { place: home.place(), error })?;
+    Ok(match installed.done {
+        Installed::Installed { format } => Some(StoreInstalled { backend, format }.into()),
+        Installed::Upgraded { from, to } => Some(StoreUpgraded { backend, from, to }.into()),
+        Installed::UpToDate { .. } => None,
+    })
+}
+
 impl Opened<'_> {
-    pub(crate) fn events(&self) -> &[Recorded] {
-        self.recorder.log.events()
+    pub(crate) fn book(&self) -> &Book {
+        &self.recorder.book
     }
 
-    /// Folds the log anew and compares it with the ledger.
-    pub(crate) fn fold(&mut self) {
-        self.history = replay(self.recorder.log.events());
-        self.recovery = replay(self.recorder.log.events());
-        self.mismatches = compare_ledger(&self.ledger, &self.history, self.recorder.log.events());
+    pub(crate) fn ring(&self) -> &KeyRing {
+        &self.ring
     }
 
-    async fn record(&mut self, events: Vec<Event>) -> Result<(), Failure> {
+    pub(crate) fn history(&self) -> &History {
+        &self.recorder.book.history
+    }
+
+    pub(crate) fn recovery(&self) -> &RecoveryState {
+        &self.recorder.book.recovery
+    }
+
+    /// Compares log and ledger anew.
+    pub(crate) fn compare(&mut self) {
+        self.mismatches = self.recorder.book.mismatches(&self.ledger);
+    }
+
+    pub(crate) async fn record(&mut self, events: Vec<Event>) -> Result<(), Failure> {
         self.recorder.append(events).await.map_err(LogFailure::from)?;
         Ok(())
     }
 
     /// Registers the target in a fresh log, and settles what an interrupted run left.
     async fn settle(&mut self, workspace: &Workspace) -> Result<(), Failure> {
-        if self.recorder.log.head().size == 1 {
+        if !self.book().is_registered {
             let registered = TargetRegistered {
                 platform: self.platform.as_str().to_owned(),
                 server_version: self.session.facts().short_version().to_owned(),
             };
             self.record(vec![registered.into()]).await?;
         }
-        if let Some(run) = self.recovery.open_run.clone() {
+        if let Some(run) = self.recovery().open_run.clone() {
             let (mut events, mut steps_done) = (Vec::new(), run.steps_done);
             let mut settled = None;
-            if let Some(step) = &self.recovery.open_step {
+            if let Some(step) = self.recovery().open_step.clone() {
                 let name = &workspace.config().workspace;
-                let identity = self.recovery.target.as_ref();
-                let (found, evidence) = reconcile(&mut self.session, name, step, identity)
-                    .await
-                    .map_err(TargetFailure::from)?;
+                let identity = self.recovery().target.clone();
+                let (found, evidence) =
+                    reconcile(&mut self.session, name, &step, identity.as_ref())
+                        .await
+                        .map_err(TargetFailure::from)?;
                 steps_done += u64::from(found == ReconciledAs::TookEffect);
                 settled = Some((step.id(), found));
                 let event = annals_events::StepReconciled {
@@ -416,10 +538,10 @@ impl Opened<'_> {
                 by: run.by,
                 step: settled,
             });
-            self.fold();
+            self.compare();
         }
         if !self.recovered.is_empty() {
-            self.publish()?;
+            self.publish().await?;
         }
         Ok(())
     }
@@ -430,17 +552,16 @@ impl Opened<'_> {
     }
 
     /// The schema as the last run left it, where there is a picture of this server's major version.
-    pub(crate) fn expected_schema(&self) -> Result<Option<Snapshot>, Failure> {
+    pub(crate) async fn expected_schema(&mut self) -> Result<Option<Snapshot>, Failure> {
         let major = self.session.facts().major();
-        let Some(picture) = self.recovery.schema.filter(|picture| picture.server_major == major)
+        let Some(picture) = self.recovery().schema.filter(|picture| picture.server_major == major)
         else {
             return Ok(None);
         };
-        let layout = self.recorder.log.layout();
-        let stored = layout.get_blob(&picture.snapshot).map_err(LogFailure::from)?;
+        let log = &mut self.recorder.log;
+        let stored = log.get_blob(&picture.snapshot).await.map_err(LogFailure::from)?;
         Snapshot::from_json(&stored).map(Some).map_err(|error| {
-            let folder = layout.root().to_owned();
-            LogFailure::Damaged { folder, reason: error.to_string() }.into()
+            LogFailure::Damaged { place: log.place(), reason: error.to_string() }.into()
         })
     }
 
@@ -464,7 +585,7 @@ impl Opened<'_> {
             None => left,
         };
         let stored = expected.to_canonical_json();
-        let blob = self.recorder.log.put_blob(stored.as_bytes()).map_err(LogFailure::from)?;
+        let blob = self.recorder.log.put_blob(stored.as_bytes()).await.map_err(LogFailure::from)?;
         let event = SchemaRecorded {
             objects: expected.len() as u64,
             run: Some(run),
@@ -472,17 +593,52 @@ impl Opened<'_> {
             snapshot: blob,
         };
         self.record(vec![event.into()]).await?;
-        self.fold();
+        self.compare();
         Ok(())
     }
 
     /// Signs the head, unless the published checkpoint vouches for it already.
-    pub(crate) fn publish(&mut self) -> Result<Option<Checkpoint>, Failure> {
-        if self.recorder.log.signed() == self.recorder.log.head().size {
+    pub(crate) async fn publish(&mut self) -> Result<Option<Checkpoint>, Failure> {
+        let log = &mut self.recorder.log;
+        if log.signed() == log.head().size {
             return Ok(None);
         }
-        let published = self.recorder.log.publish_checkpoint(&self.secret);
-        Ok(Some(published.map_err(LogFailure::Publish)?))
+        let checkpoint = log.checkpoint();
+        let note = checkpoint.sign(&self.secret);
+        log.publish(&checkpoint, &note).await.map_err(LogFailure::Publish)?;
+        self.keep_in_ledger(&checkpoint, note).await;
+        Ok(Some(checkpoint))
+    }
+
+    /// Leaves the signed head in the target, where there is a ledger.
+    ///
+    /// The target may be gone by now: then the next run leaves it, and until then the events are
+    /// said to be unanchored.
+    async fn keep_in_ledger(&mut self, checkpoint: &Checkpoint, note: String) {
+        if self.ledger.is_empty() && self.history().changes().is_empty() {
+            return;
+        }
+        let (size, leaf) = (checkpoint.size, self.recorder.log.head().leaf);
+        let kept = KeptCheckpoint { size, leaf, note };
+        match self.session.keep_checkpoint(checkpoint.origin.as_str(), &kept).await {
+            Ok(()) => self.kept = size,
+            Err(fault) => tracing::warn!(%fault, "the signed head was not left in the target"),
+        }
+    }
+
+    /// Events the largest head kept outside vouches for.
+    pub(crate) fn anchored(&self) -> u64 {
+        self.book().anchored.values().copied().max().unwrap_or(0).max(self.kept)
+    }
+
+    /// Signs the head with several keys.
+    pub(crate) async fn publish_by(&mut self, keys: &[&SecretKey]) -> Result<(), Failure> {
+        let log = &mut self.recorder.log;
+        let checkpoint = log.checkpoint();
+        let note = checkpoint.sign_by(keys);
+        log.publish(&checkpoint, &note).await.map_err(LogFailure::Publish)?;
+        self.keep_in_ledger(&checkpoint, note).await;
+        Ok(())
     }
 
     /// Gives the lock back and says goodbye.

@@ -1,10 +1,12 @@
 //! Gives events their envelope and appends them to a log.
 
-use annals_event_store::{AppendError, EventStore, FileLog};
+use annals_event_store::{AppendError, EventStore};
 use annals_events::{Actor, Draft, Event, Recorded, TargetIdentity, Timestamp};
 use annals_executor::{Intent, Recorder, RecorderError};
 
+use crate::book::Book;
 use crate::environment::Environment;
+use crate::home::Log;
 
 /// The incarnation of a database that was never restored.
 pub(crate) const FIRST_INCARNATION: u64 = 0;
@@ -46,8 +48,10 @@ impl<'a> Envelopes<'a> {
 
 /// Appends events to an open log.
 pub(crate) struct LogRecorder<'a> {
-    pub(crate) log: FileLog,
+    pub(crate) log: Log,
     pub(crate) envelopes: Envelopes<'a>,
+    /// Everything that is in the log, folded.
+    pub(crate) book: Book,
 }
 
 impl LogRecorder<'_> {
@@ -58,7 +62,9 @@ impl LogRecorder<'_> {
         let drafts: Vec<Draft> =
             events.into_iter().map(|event| self.envelopes.draft(event)).collect();
         let (head, now) = (self.log.head(), self.envelopes.now());
-        self.log.append(head, &drafts, now).await
+        let recorded = self.log.append(head, &drafts, now).await?;
+        recorded.iter().for_each(|event| self.book.apply(event));
+        Ok(recorded)
     }
 }
 

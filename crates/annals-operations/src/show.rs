@@ -1,43 +1,23 @@
-//! `history`, `state`, `log show` and `log verify`: from the log alone, the database may be gone.
+//! `log show` and `log verify`: the log itself.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use annals_event_store::{Layout, LogFiles};
 use annals_events::{Event, Recorded, Seq};
-use annals_integrity::LogVerification;
-use annals_projections::{AsOf, History, RecoveryState, Selection, replay, select};
+use annals_integrity::{DamageClass, LogDamage, Trust};
+use annals_verify::{
+    BlobCounts, Report, fork_evidence, is_own_head, kept_note, verify_path, verify_stream,
+};
 
+use crate::anchors::kept_heads;
+use crate::cache::CacheAudit;
 use crate::environment::Environment;
-use crate::error::Failure;
+use crate::error::{Failure, LogFailure};
+use crate::home::LogHome;
 use crate::logs::{LogSource, ReadLog, bad_blobs};
-use crate::moment::Moment;
-
-/// The migration history as of a moment.
-#[derive(Debug)]
-pub struct HistoryView {
-    /// The log's name.
-    pub origin: String,
-    /// Which prefix of the log was folded.
-    pub selection: Selection,
-    /// Whether a checkpoint and a key were there to verify the log with.
-    pub verified: bool,
-    /// The history.
-    pub history: History,
-}
-
-/// The full state as of a moment.
-#[derive(Debug)]
-pub struct StateView {
-    /// The log's name.
-    pub origin: String,
-    /// Which prefix of the log was folded.
-    pub selection: Selection,
-    /// Events in the whole log.
-    pub log_size: u64,
-    /// Whether a checkpoint and a key were there to verify the log with.
-    pub verified: bool,
-    /// The history.
-    pub history: History,
-    /// Runs, doubts, checks.
-    pub recovery: RecoveryState,
-}
+use crate::targets::Target;
+use crate::workspace::Workspace;
 
 /// Events, and the log they are from.
 #[derive(Debug)]
@@ -50,74 +30,12 @@ pub struct LogView {
     pub log_size: u64,
 }
 
-fn origin(events: &[Recorded]) -> String {
-    events.first().map(|event| event.origin.to_string()).unwrap_or_default()
-}
-
-fn choose<'a>(events: &'a [Recorded], moment: &Moment) -> (Selection, &'a [Recorded]) {
-    let selection = select(events, moment.as_of());
-    (selection, &events[..selection.len])
-}
-
-/// The migration history as of `moment`.
-///
-/// # Errors
-///
-/// When there is no log, it is damaged, or the moment lies behind its last event.
-pub fn history(
-    environment: &Environment,
-    source: &LogSource,
-    moment: &Moment,
-) -> Result<HistoryView, Failure> {
-    let log = ReadLog::from_source(environment, source)?;
-    let events = log.events()?;
-    let (selection, prefix) = choose(events, moment);
-    check_reach(events, moment)?;
-    let verified = log.is_verified();
-    Ok(HistoryView { origin: origin(events), selection, verified, history: replay(prefix) })
-}
-
-/// The state as of `moment`.
-///
-/// # Errors
-///
-/// When there is no log, it is damaged, or the moment lies behind its last event.
-pub fn state(
-    environment: &Environment,
-    source: &LogSource,
-    moment: &Moment,
-) -> Result<StateView, Failure> {
-    let log = ReadLog::from_source(environment, source)?;
-    let events = log.events()?;
-    let (selection, prefix) = choose(events, moment);
-    check_reach(events, moment)?;
-    Ok(StateView {
-        origin: origin(events),
-        selection,
-        log_size: events.len() as u64,
-        verified: log.is_verified(),
-        history: replay(prefix),
-        recovery: replay(prefix),
-    })
-}
-
-/// A place behind the end is a slip, not a state.
-fn check_reach(events: &[Recorded], moment: &Moment) -> Result<(), Failure> {
-    match (moment.as_of(), events.last()) {
-        (AsOf::Seq(seq), Some(last)) if seq > last.seq => Err(Failure::Argument {
-            subject: format!("event {seq}"),
-            reason: format!("the log ends with event {}", last.seq),
-        }),
-        _ => Ok(()),
-    }
-}
-
 /// Events from place `from` on, at most `limit` of them.
 ///
 /// # Errors
 ///
 /// When there is no log, or it is damaged.
-pub fn log_show(
+pub async fn log_show(
     environment: &Environment,
     source: &LogSource,
     from: u64,
@@ -132,47 +50,145 @@ pub fn log_show(
         });
     }
     let log = ReadLog::from_source(environment, source)?;
-    let events = log.events()?;
-    let chosen = events
-        .iter()
-        .filter(|event| event.seq.0 >= from && kind.is_none_or(|kind| event.event.kind() == kind))
-        .take(limit);
-    Ok(LogView {
-        origin: origin(events),
-        events: chosen.cloned().collect(),
-        log_size: events.len() as u64,
-    })
+    let (mut events, mut origin) = (Vec::new(), String::new());
+    let mut visit = |recorded: &Recorded, _: &[u8]| {
+        if recorded.seq == Seq(0) {
+            origin = recorded.origin.to_string();
+        }
+        let wanted = kind.is_none_or(|kind| recorded.event.kind() == kind);
+        if recorded.seq.0 >= from && wanted && events.len() < limit {
+            events.push(recorded.clone());
+        }
+    };
+    let read = log.read(&mut visit).await?;
+    read.check()?;
+    Ok(LogView { origin, events, log_size: read.scanned.chain.size() })
 }
 
-/// What `log verify` found.
-#[derive(Debug)]
-pub struct LogCheck {
-    /// Where the log is.
-    pub folder: std::path::PathBuf,
-    /// The log's name.
-    pub origin: String,
-    /// The verdict and its counts.
-    pub verification: LogVerification,
-    /// Blobs that are missing or altered, each with the event that names it.
-    pub blobs: Vec<(Seq, String)>,
-    /// Bytes read.
-    pub bytes: u64,
+/// What `log verify` relies on besides the keys.
+#[derive(Debug, Clone, Default)]
+pub struct VerifyOptions {
+    /// Heads kept elsewhere: notes, or folders of copies.
+    pub known: Vec<PathBuf>,
+    /// How many of them must fit.
+    pub required: usize,
+    /// The checkpoint of a file of bare lines.
+    pub checkpoint: Option<PathBuf>,
+    /// Where the evidence of a fork is written.
+    pub evidence: PathBuf,
 }
 
-/// Verifies a log against its checkpoint and the public key.
+/// Verifies a log against its checkpoint, the public keys and the heads kept elsewhere.
 ///
 /// # Errors
 ///
-/// When there is no log or no key. What is wrong with the log is in the result.
-pub fn log_verify(environment: &Environment, source: &LogSource) -> Result<LogCheck, Failure> {
+/// When there is no key, or a kept head cannot be read. What is wrong with the log is in the
+/// report.
+pub async fn log_verify(
+    environment: &Environment,
+    source: &LogSource,
+    options: &VerifyOptions,
+) -> Result<Report, Failure> {
     let log = ReadLog::from_source(environment, source)?;
-    let verification = log.verify()?;
-    let blobs = bad_blobs(&log.layout, &log.scan.events);
-    Ok(LogCheck {
-        blobs,
-        folder: log.layout.root().to_owned(),
-        origin: origin(&log.scan.events),
-        verification,
-        bytes: log.bytes,
-    })
+    let (anchored, silent) = match source {
+        LogSource::Target(name) => {
+            let workspace = Workspace::find(&environment.folder)?;
+            let target = Target::resolve(environment, &workspace, name.as_deref())?;
+            kept_heads(environment, &workspace, &target).await
+        }
+        LogSource::Folder { .. } => Default::default(),
+    };
+    let mut trust = log.trust().ok_or_else(|| LogFailure::NoPublicKey("log.pub".into()))?;
+    let read = |path: &PathBuf| {
+        kept_note(path).map_err(|error| Failure::Argument {
+            subject: path.display().to_string(),
+            reason: format!("cannot be read: {error}"),
+        })
+    };
+    let own = match &log.home {
+        LogHome::Folder(layout) => layout.root().to_owned(),
+        LogHome::Export(path) => path.clone(),
+        LogHome::Postgres(_) => PathBuf::new(),
+    };
+    if let Some(path) = options.known.iter().find(|kept| is_own_head(&own, kept)) {
+        return Err(Failure::Argument {
+            subject: path.display().to_string(),
+            reason: "is the head of the log itself: a head kept elsewhere is wanted".to_owned(),
+        });
+    }
+    trust.kept = options.known.iter().map(read).collect::<Result<_, _>>()?;
+    trust.kept.extend(anchored);
+    trust.required = options.required;
+    let note = options.checkpoint.as_ref().map(read).transpose()?.map(|kept| kept.note);
+    let (mut report, evidence) = match &log.home {
+        LogHome::Folder(layout) if layout.root() == Path::new("-") => {
+            verify_stream("standard input", std::io::stdin().lock(), note.as_deref(), &trust)
+        }
+        LogHome::Folder(layout) => verify_path(layout.root(), note.as_deref(), &trust),
+        LogHome::Export(path) => verify_path(path, note.as_deref(), &trust),
+        LogHome::Postgres(_) => verify_database(&log, &trust).await?,
+    };
+    report.not_asked = silent;
+    if let LogHome::Folder(layout) = &log.home
+        && let Some(audit) = CacheAudit::of(layout)
+    {
+        audit_caches(audit, layout, &mut report)?;
+    }
+    if let Some(text) = evidence {
+        let path = options.evidence.clone();
+        report.note_evidence(&path, std::fs::write(&path, text));
+    }
+    Ok(report)
+}
+
+/// Folds every stored state anew: one that is not what the log says would mislead whoever asks for it.
+fn audit_caches(
+    mut audit: CacheAudit,
+    layout: &Layout,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let files = LogFiles::find(layout).map_err(LogFailure::from)?;
+    files.scan(&[], &mut |recorded, _| audit.watch(recorded)).map_err(LogFailure::from)?;
+    let (checked, wrong) = audit.finish();
+    let wrong = wrong.into_iter().map(|(at, path)| LogDamage {
+        class: DamageClass::Content,
+        at: Some(at),
+        reason: format!("the stored state {path} is not what the log says; remove it"),
+    });
+    report.add_caches(checked, wrong.collect());
+    Ok(())
+}
+
+/// Verifies a log in a database: its lines, its signature, the content it names.
+async fn verify_database(
+    log: &ReadLog,
+    trust: &Trust,
+) -> Result<(Report, Option<String>), Failure> {
+    let (mut leaves, mut named) = (Vec::new(), Vec::new());
+    let mut watch = |recorded: &Recorded, _: &[u8]| {
+        leaves.push(recorded.leaf);
+        let kind = Event::KINDS.iter().find(|kind| **kind == recorded.event.kind());
+        named.extend(
+            recorded.event.blob().map(|blob| (recorded.seq, kind.copied().unwrap_or(""), blob)),
+        );
+    };
+    let read = log.read_trusting(Some(trust), &mut watch).await?;
+    let verification = read.verification.expect("invariant: there is somebody to trust");
+    let bad = bad_blobs(&log.home, &named).await?;
+    let distinct: BTreeMap<_, _> =
+        named.iter().map(|(.., blob)| (blob.digest, blob.size)).collect();
+    let blobs = BlobCounts {
+        checked: (distinct.len() - bad.len()) as u64,
+        bytes: distinct.values().sum(),
+        not_checked: 0,
+    };
+    let extra = bad.into_iter().map(|(at, reason)| LogDamage {
+        class: DamageClass::Content,
+        at: Some(at),
+        reason,
+    });
+    let evidence = fork_evidence(&verification, &leaves);
+    let place = log.home.place();
+    let report = Report::without_tiles(place, &verification, extra.collect(), blobs);
+    Ok((report, evidence))
 }

@@ -2,9 +2,9 @@
 
 use annals_events::{Direction, Timestamp};
 use annals_executor::Interrupt;
-use annals_integrity::{FileState, Finding, LedgerMismatch, compare_files, compare_ledger};
+use annals_integrity::{FileState, Finding, LedgerMismatch, compare_files};
 use annals_migrations::MigrationSet;
-use annals_projections::{History, RecoveryState, replay};
+use annals_projections::{History, RecoveryState};
 
 use crate::environment::Environment;
 use crate::error::Failure;
@@ -86,21 +86,18 @@ pub async fn status(
     let target = Target::resolve(environment, &workspace, target)?;
     let mut look = open::look(environment, &workspace, &target, "annals/status").await?;
     let mut recovered = Vec::new();
-    let mut recovery: RecoveryState = replay(&look.events);
-    if recovery.open_run.is_some() && look.holder.is_none() {
+    if look.book.recovery.open_run.is_some() && look.holder.is_none() {
         let mut opened =
             open::open(environment, &workspace, &target, "annals/status", interrupt).await?;
         recovered = std::mem::take(&mut opened.recovered);
         opened.close().await;
         // What was in doubt is settled: ledger and log anew.
         look = open::look(environment, &workspace, &target, "annals/status").await?;
-        recovery = replay(&look.events);
     }
-    let history: History = replay(&look.events);
     let facts = look.session.facts().clone();
     look.session.close().await;
-    let mut mismatches = compare_ledger(&look.ledger, &history, &look.events);
-    let at_work = recovery.open_run.is_some() || !mismatches.is_empty();
+    let mut mismatches = look.book.mismatches(&look.ledger);
+    let at_work = look.book.recovery.open_run.is_some() || !mismatches.is_empty();
     let running = look.holder.filter(|_| at_work).map(|holder| describe_holder(Some(&holder)));
     if running.is_some() {
         // What a run under way has committed is in the ledger before it is in the log.
@@ -112,8 +109,8 @@ pub async fn status(
         address: look.spec.address(),
         database: facts.identity.database.clone(),
         server_version: facts.short_version().to_owned(),
-        log_size: look.events.len() as u64,
-        rows: rows(&set, &history, &recovery),
+        log_size: look.book.size,
+        rows: rows(&set, &look.book.history, &look.book.recovery),
         mismatches: mismatches.iter().map(LedgerMismatch::finding).collect(),
         recovered,
         running,

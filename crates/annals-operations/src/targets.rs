@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use annals_event_store::Layout;
 use annals_events::Origin;
-use annals_keys::{SecretKey, VerifierKey, load_secret, load_verifier, write_pair, write_public};
+use annals_keys::{KeyRing, SecretKey, load_ring, load_secret, write_pair, write_public};
 use annals_postgres::{ConnectionSpec, Platform, SessionSettings};
 
-use crate::config::{ConfigError, UrlSource};
+use crate::config::{ConfigError, StorePlace, UrlSource};
 use crate::environment::Environment;
 use crate::error::{Failure, LogFailure};
+use crate::home::{LogHome, PostgresHome};
 use crate::sandbox;
 use crate::workspace::Workspace;
 
@@ -20,7 +21,9 @@ pub const SANDBOX_TARGET: &str = "sandbox";
 pub(crate) struct Target {
     pub(crate) name: String,
     pub(crate) platform: Platform,
+    /// Its log's folder, where the log lives in one.
     pub(crate) layout: Layout,
+    home: LogHome,
     pub(crate) origin: Origin,
     keys: PathBuf,
     secret_override: Option<PathBuf>,
@@ -40,23 +43,40 @@ impl Target {
             let known = known_targets(workspace);
             return Err(ConfigError::NoTarget { known }.into());
         };
-        let (platform, log, keys) = if name == SANDBOX_TARGET {
+        let (platform, log, keys, store) = if name == SANDBOX_TARGET {
             let folder = sandbox::folder(environment, workspace);
-            (config.sandbox_platform, folder.join("event-store"), folder.join("keys"))
+            let (log, keys) = (folder.join("event-store"), folder.join("keys"));
+            (config.sandbox_platform, log, keys, &StorePlace::File)
         } else {
             let Some(target) = config.targets.get(name) else {
                 let known = known_targets(workspace);
                 return Err(ConfigError::UnknownTarget { name: name.to_owned(), known }.into());
             };
             let log = workspace.folder().join(&config.folders.event_store).join(name);
-            (target.platform, log, workspace.folder().join(&config.folders.keys))
+            let keys = workspace.folder().join(&config.folders.keys);
+            (target.platform, log, keys, &target.event_store)
         };
         let origin = format!("{}/{name}", config.workspace);
+        let origin: Origin = origin.parse().expect("invariant: both names were checked");
+        let url = match store {
+            StorePlace::File => None,
+            StorePlace::Target => Some(&config.targets[name].url),
+            StorePlace::Database(url) => Some(url),
+        };
+        let home = match url {
+            None => LogHome::Folder(Layout::new(&log)),
+            Some(url) => LogHome::Postgres(Box::new(PostgresHome {
+                spec: read_url(environment, name, url)?,
+                origin: origin.clone(),
+                scratch: scratch_of(&log),
+            })),
+        };
         Ok(Self {
             name: name.to_owned(),
             platform,
             layout: Layout::new(log),
-            origin: origin.parse().expect("invariant: both names were checked"),
+            home,
+            origin,
             keys,
             secret_override: environment.variable("ANNALS_LOG_KEY").map(PathBuf::from),
             workspace: config.workspace.clone(),
@@ -73,20 +93,7 @@ impl Target {
             let sandbox = sandbox::ensure(environment, workspace).await?;
             return Ok(sandbox.spec());
         }
-        let target = &workspace.config().targets[&self.name];
-        let (url, place) = match &target.url {
-            UrlSource::Text(url) => (url.as_str(), format!("targets.{}.url", self.name)),
-            UrlSource::Variable(variable) => {
-                let url = environment.variable(variable).ok_or_else(|| ConfigError::NoUrl {
-                    target: self.name.clone(),
-                    variable: variable.clone(),
-                })?;
-                (url, format!("the variable {variable}"))
-            }
-        };
-        let spec = ConnectionSpec::from_url(url)
-            .map_err(|_| ConfigError::BadUrl { target: self.name.clone(), place })?;
-        Ok(spec)
+        Ok(read_url(environment, &self.name, &workspace.config().targets[&self.name].url)?)
     }
 
     /// What sessions on it are set to.
@@ -94,37 +101,57 @@ impl Target {
         SessionSettings { lock_timeout_ms: workspace.config().lock_timeout_ms }
     }
 
-    fn public_path(&self) -> PathBuf {
+    pub(crate) fn public_path(&self) -> PathBuf {
         self.keys.join("log.pub")
     }
 
-    fn secret_path(&self) -> PathBuf {
+    pub(crate) fn secret_path(&self) -> PathBuf {
         self.secret_override.clone().unwrap_or_else(|| self.keys.join("log.key"))
     }
 
-    /// The key checkpoints are verified with, if it is here.
-    pub(crate) fn verifier(&self) -> Result<Option<VerifierKey>, LogFailure> {
+    /// Whether somebody outside holds copies of its log.
+    pub(crate) fn has_anchors(&self, workspace: &Workspace) -> bool {
+        workspace.config().targets.get(&self.name).is_some_and(|target| !target.anchors.is_empty())
+    }
+
+    /// Where its log is read.
+    pub(crate) fn home(&self) -> LogHome {
+        self.home.clone()
+    }
+
+    /// Where a copy of its log in a folder is made when one is needed.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        scratch_of(self.layout.root())
+    }
+
+    /// The keys checkpoints are verified with, if they are here.
+    pub(crate) fn ring(&self) -> Result<Option<KeyRing>, LogFailure> {
         let path = self.public_path();
-        if path.exists() { Ok(Some(load_verifier(&path)?)) } else { Ok(None) }
+        if path.exists() { Ok(Some(load_ring(&path)?)) } else { Ok(None) }
     }
 
     /// Both halves. Where neither exists yet, and no log either, they are made.
-    pub(crate) fn keys(&self) -> Result<(SecretKey, VerifierKey), LogFailure> {
+    pub(crate) fn keys(&self, log_exists: bool) -> Result<(SecretKey, KeyRing), LogFailure> {
         let (secret, public) = (self.secret_path(), self.public_path());
         match (secret.exists(), public.exists()) {
             (true, true) => {}
             (false, true) => return Err(LogFailure::NoSecretKey(secret)),
             // Their making was cut short between the two files: one follows from the other.
-            (true, false) if !self.layout.segments().exists() => {
+            (true, false) if !log_exists => {
                 write_public(&load_secret(&secret)?, &public)?;
             }
             (true, false) => return Err(LogFailure::NoPublicKey(public)),
-            (false, false) if self.layout.segments().exists() => {
+            (false, false) if log_exists => {
                 return Err(LogFailure::NoPublicKey(public));
             }
             (false, false) => self.make_keys(&secret, &public)?,
         }
-        Ok((load_secret(&secret)?, load_verifier(&public)?))
+        let (key, ring) = (load_secret(&secret)?, load_ring(&public)?);
+        if ring.is_in_force(&key.verifier()) {
+            Ok((key, ring))
+        } else {
+            Err(LogFailure::KeyNotInForce { secret, public })
+        }
     }
 
     fn make_keys(
@@ -139,6 +166,31 @@ impl Target {
         })?;
         Ok(write_pair(&key, secret, public)?)
     }
+}
+
+fn scratch_of(log: &std::path::Path) -> PathBuf {
+    let name = log.file_name().unwrap_or_default().to_string_lossy();
+    log.with_file_name(format!(".{name}.copy-{}", std::process::id()))
+}
+
+/// The database a configuration names: in the file, or in a variable.
+fn read_url(
+    environment: &Environment,
+    target: &str,
+    url: &UrlSource,
+) -> Result<ConnectionSpec, ConfigError> {
+    let (url, place) = match url {
+        UrlSource::Text(url) => (url.as_str(), format!("targets.{target}")),
+        UrlSource::Variable(variable) => {
+            let url = environment.variable(variable).ok_or_else(|| ConfigError::NoUrl {
+                target: target.to_owned(),
+                variable: variable.clone(),
+            })?;
+            (url, format!("the variable {variable}"))
+        }
+    };
+    ConnectionSpec::from_url(url)
+        .map_err(|_| ConfigError::BadUrl { target: target.to_owned(), place })
 }
 
 fn known_targets(workspace: &Workspace) -> String {

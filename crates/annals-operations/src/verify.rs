@@ -1,7 +1,7 @@
 //! `verify`: ledger = log = files, and the schema is what the last run left.
 
 use annals_event_store::EventStore;
-use annals_events::{CheckOutcome, CheckResults, Direction, IntegrityChecked};
+use annals_events::{CheckOutcome, CheckResults, Direction, Event, IntegrityChecked};
 use annals_executor::Interrupt;
 use annals_integrity::{
     CheckFamily, Finding, Severity, check_files, check_ledger, check_schema, check_validity,
@@ -54,11 +54,11 @@ pub async fn verify(
         open::open(environment, &workspace, &target, "annals/verify", interrupt).await?;
     let live = opened.live_schema().await.map_err(open::fault(&target))?;
     let mut findings = check_ledger(&opened.mismatches);
-    findings.extend(check_files(&compare_files(&set, &opened.history)));
+    findings.extend(check_files(&compare_files(&set, opened.history())));
     findings.extend(check_validity(&live));
-    findings.extend(half_done(&opened.recovery));
+    findings.extend(half_done(opened.recovery()));
     findings.extend(not_compared(&opened));
-    let compared = opened.expected_schema()?;
+    let compared = opened.expected_schema().await?;
     if let Some(expected) = &compared {
         findings.extend(check_schema(&diff(expected, &live)));
     }
@@ -66,7 +66,10 @@ pub async fn verify(
     let checks = family_outcomes(&findings, compared.is_some());
     let failed = findings.iter().any(|finding| finding.severity == Severity::Error);
     let result = if failed { CheckOutcome::Failed } else { CheckOutcome::Passed };
-    record(&mut opened, checks, result, &findings).await?;
+    opened.publish().await?;
+    opened.anchor(environment, &workspace, &target).await?;
+    let sighting = opened.sighting(&set).await?;
+    record(&mut opened, sighting, checks, result, &findings).await?;
     let view = VerifyView {
         target: target.name,
         checks,
@@ -74,7 +77,7 @@ pub async fn verify(
         findings,
         log_size: opened.recorder.log.head().size,
         objects: live.len(),
-        applied: opened.history.applied().len(),
+        applied: opened.history().applied().len(),
         recovered: std::mem::take(&mut opened.recovered),
     };
     opened.close().await;
@@ -92,7 +95,7 @@ fn not_compared(opened: &Opened<'_>) -> Option<Finding> {
         remedy: remedy.to_owned(),
     };
     let live = opened.session.facts().major();
-    match opened.recovery.schema {
+    match opened.recovery().schema {
         Some(picture) if picture.server_major == live => None,
         Some(picture) => Some(warning(
             "schema.other_major",
@@ -104,7 +107,7 @@ fn not_compared(opened: &Opened<'_>) -> Option<Finding> {
             ),
             "the next run records the schema anew",
         )),
-        None if opened.history.changes().is_empty() => None,
+        None if opened.history().changes().is_empty() => None,
         None => Some(warning(
             "schema.not_recorded",
             "schema",
@@ -133,6 +136,7 @@ fn half_done(recovery: &RecoveryState) -> impl Iterator<Item = Finding> + '_ {
 
 async fn record(
     opened: &mut Opened<'_>,
+    sighting: Option<Event>,
     checks: CheckResults,
     result: CheckOutcome,
     findings: &[Finding],
@@ -150,9 +154,10 @@ async fn record(
         })
         .collect();
     let report = serde_json::json!({ "format": 1, "findings": report }).to_string();
-    let report = opened.recorder.log.put_blob(report.as_bytes()).map_err(LogFailure::from)?;
+    let report = opened.recorder.log.put_blob(report.as_bytes()).await.map_err(LogFailure::from)?;
     let event = IntegrityChecked { checks, findings: findings.len() as u64, report, result };
-    opened.recorder.append(vec![event.into()]).await.map_err(LogFailure::from)?;
-    opened.publish()?;
+    let events = sighting.into_iter().chain([event.into()]).collect();
+    opened.recorder.append(events).await.map_err(LogFailure::from)?;
+    opened.publish().await?;
     Ok(())
 }

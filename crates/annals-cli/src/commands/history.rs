@@ -21,12 +21,13 @@ pub(crate) struct Arguments {
     moment: MomentArguments,
 }
 
-pub(crate) fn run(
+pub(crate) async fn run(
     environment: &Environment,
     output: &Output,
     arguments: &Arguments,
 ) -> Result<ExitCode, Failure> {
-    let view = history(environment, &arguments.source.source(), &arguments.moment.moment()?)?;
+    let view =
+        history(environment, &arguments.source.source(), &arguments.moment.moment()?).await?;
     let document = HistoryDocument::from(&view);
     output.show(&document, human);
     if !document.verified {
@@ -61,6 +62,15 @@ fn human(document: &HistoryDocument) -> String {
     let mut text: String = document.entries.iter().map(line).collect();
     if document.entries.is_empty() {
         text.push_str("nothing had happened yet\n");
+    }
+    if let Some(as_of) = &document.as_of {
+        text.push_str(&format!(
+            "{FAINT}after event {} of {}, trust: {}; {}{FAINT:#}\n",
+            as_of.seq,
+            document.log_size,
+            document.trust,
+            style::safe(&document.time_bounds.says)
+        ));
     }
     text
 }

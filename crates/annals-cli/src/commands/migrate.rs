@@ -64,8 +64,11 @@ fn human(document: &ChangeDocument) -> String {
     };
     let look = if run.outcome == "succeeded" { GOOD } else { BAD };
     let mark = if run.outcome == "succeeded" { "✓" } else { "✗" };
+    let anchors: String = document.anchors.iter().map(render::anchor).collect();
+    let anchors = anchors + &render::unanchored(document.unanchored_from, document.log_size);
     format!(
-        "{notes}{look}{mark}{look:#} run {} on {}: {}, {done} of {} {FAINT}· {log}{FAINT:#}\n",
+        "{notes}{look}{mark}{look:#} run {} on {}: {}, {done} of {} {FAINT}· \
+         {log}{FAINT:#}\n{anchors}",
         &run.run[run.run.len() - 8..],
         document.target,
         run.outcome.replace('_', " "),

@@ -1,12 +1,39 @@
 //! Parts several commands show.
 
-use annals_api::{FindingDocument, LintDocument, PlanDocument, PlanStatement, PlanStep};
+use annals_api::{
+    AnchorOutcome, FindingDocument, LintDocument, PlanDocument, PlanStatement, PlanStep,
+    TimelineEvent,
+};
+use anstyle::Style;
 
-use crate::style::{self, BAD, FAINT, HINT, NOTE, STRONG};
+use crate::style::{self, BAD, FAINT, GOOD, HINT, NOTE, STRONG};
+
+/// The look of an event in a timeline.
+pub(crate) fn tone(tone: &str) -> Style {
+    match tone {
+        "good" => GOOD,
+        "bad" => BAD,
+        "note" => NOTE,
+        _ => Style::new(),
+    }
+}
+
+/// An event in one line.
+pub(crate) fn event(event: &TimelineEvent) -> String {
+    let look = tone(event.tone);
+    format!(
+        "{FAINT}{:>5}  {}  {:<10}{FAINT:#} {look}{}{look:#}\n",
+        event.seq,
+        style::time(&event.recorded_at),
+        style::safe(&event.by),
+        style::safe(&event.text)
+    )
+}
 
 /// Said of a log that nothing vouches for.
-pub(crate) const UNVERIFIED: &str = "note: only the links of this log were checked: there is no \
-    checkpoint, or no public key (--key) to verify it with";
+pub(crate) const UNVERIFIED: &str = "note: of some of these events only the links were checked: \
+    there is no checkpoint, no public key (--key) to verify it with, or they stand behind the \
+    signed head, where whoever can write the log can add to it";
 
 /// Findings, one under the other.
 pub(crate) fn findings(findings: &[FindingDocument]) -> String {
@@ -109,4 +136,29 @@ pub(crate) fn plan(document: &PlanDocument, sql: bool) -> String {
 /// Things that are allowed but should be known.
 pub(crate) fn notes(notes: &[String]) -> String {
     notes.iter().map(|note| format!("{NOTE}note{NOTE:#}: {}\n", style::safe(note))).collect()
+}
+
+/// What an anchor holds, in one line.
+pub(crate) fn anchor(anchor: &AnchorOutcome) -> String {
+    let name = style::safe(&anchor.anchor);
+    match (anchor.size, &anchor.problem) {
+        (Some(size), _) => {
+            format!("  {FAINT}anchored{FAINT:#}    {name} holds the first {size} events\n")
+        }
+        (None, problem) => format!(
+            "  {NOTE}unanchored{NOTE:#}  {}\n",
+            style::safe(problem.as_deref().unwrap_or_default())
+        ),
+    }
+}
+
+/// The events nothing outside vouches for.
+pub(crate) fn unanchored(from: Option<u64>, log_size: u64) -> String {
+    match from {
+        Some(from) if from < log_size => format!(
+            "  {NOTE}unanchored{NOTE:#}  events {from} to {}: nothing outside vouches for them\n",
+            log_size - 1
+        ),
+        _ => String::new(),
+    }
 }

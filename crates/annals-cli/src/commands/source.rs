@@ -12,11 +12,11 @@ pub(crate) struct SourceArguments {
     #[command(flatten)]
     target: TargetArguments,
 
-    /// Read the log in this folder; no workspace is needed
-    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["target", "sandbox"])]
+    /// Read the log in this folder or export file; no workspace is needed
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["target", "sandbox"])]
     log: Option<PathBuf>,
 
-    /// The public key of that log (log.pub)
+    /// The public keys of that log (log.pub)
     #[arg(long, value_name = "FILE", requires = "log")]
     key: Option<PathBuf>,
 }

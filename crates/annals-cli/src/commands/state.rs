@@ -1,5 +1,7 @@
 //! `annals state`.
 
+use std::path::{Path, PathBuf};
+
 use annals_api::{ExitCode, StateDocument};
 use annals_operations::{Environment, Failure, Moment, parse_moment, state};
 
@@ -8,7 +10,7 @@ use super::source::SourceArguments;
 use crate::output::Output;
 use crate::style::{self, BAD, FAINT, GOOD, NOTE, STRONG};
 
-/// Replay the log to a moment: what was applied, running, in doubt, verified then
+/// Replay the log to a moment: what was applied, pending, running, in doubt, verified then
 ///
 /// Needs the log alone; the database may be gone.
 #[derive(Debug, clap::Args)]
@@ -32,25 +34,40 @@ pub(crate) struct MomentArguments {
     /// After this event
     #[arg(long, value_name = "N")]
     at_seq: Option<u64>,
+
+    /// After the events that this signed checkpoint, kept elsewhere, vouches for; the log must
+    /// begin with exactly these
+    #[arg(long, value_name = "FILE")]
+    at_checkpoint: Option<PathBuf>,
 }
 
 impl MomentArguments {
     /// As an operation takes it.
     pub(crate) fn moment(&self) -> Result<Moment, Failure> {
-        match (&self.at, self.at_seq) {
-            (Some(text), _) => parse_moment(text),
-            (None, Some(seq)) => Ok(Moment::Seq(seq)),
-            (None, None) => Ok(Moment::Now),
-        }
+        chosen(self.at.as_deref(), self.at_seq, self.at_checkpoint.as_deref())
     }
 }
 
-pub(crate) fn run(
+/// The moment one of three arguments names; now if none is given.
+pub(crate) fn chosen(
+    at: Option<&str>,
+    seq: Option<u64>,
+    checkpoint: Option<&Path>,
+) -> Result<Moment, Failure> {
+    match (at, seq, checkpoint) {
+        (Some(text), ..) => parse_moment(text),
+        (None, Some(seq), _) => Ok(Moment::Seq(seq)),
+        (None, None, Some(path)) => Ok(Moment::Checkpoint(path.to_owned())),
+        (None, None, None) => Ok(Moment::Now),
+    }
+}
+
+pub(crate) async fn run(
     environment: &Environment,
     output: &Output,
     arguments: &Arguments,
 ) -> Result<ExitCode, Failure> {
-    let view = state(environment, &arguments.source.source(), &arguments.moment.moment()?)?;
+    let view = state(environment, &arguments.source.source(), &arguments.moment.moment()?).await?;
     let document = StateDocument::from(&view);
     output.show(&document, human);
     if !document.verified {
@@ -73,38 +90,71 @@ fn place(document: &StateDocument) -> String {
     )
 }
 
-fn human(document: &StateDocument) -> String {
-    let mut text = place(document);
-    if document.as_of.is_none() {
-        return text;
+/// Lines with a name in front.
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, name: &str, value: &str) {
+        self.0.push_str(&format!("  {FAINT}{name:<17}{FAINT:#} {value}\n"));
     }
-    let mut line = |name: &str, value: String| {
-        text.push_str(&format!("  {FAINT}{name:<18}{FAINT:#}{value}\n"));
-    };
+}
+
+fn human(document: &StateDocument) -> String {
+    let mut lines = Lines(place(document));
+    if document.as_of.is_none() {
+        return lines.0;
+    }
+    lines.add("times", &style::safe(&document.time_bounds.says));
+    lines.add("trust", &document.trust);
+    if document.not_understood > 0 {
+        let n = document.not_understood;
+        lines.add("", &format!("{NOTE}{n} events are from a newer annals: not understood{NOTE:#}"));
+    }
     if let Some(target) = &document.target {
         let system = &target.system_identifier;
-        line("database", format!("{} of system {system}", style::safe(&target.database)));
+        lines.add("database", &format!("{} of system {system}", style::safe(&target.database)));
     }
-    line("applied", style::count(document.applied.len(), "migration"));
+    migrations(document, &mut lines);
+    runs(document, &mut lines);
+    verified(document, &mut lines);
+    around(document, &mut lines);
+    lines.0
+}
+
+fn migrations(document: &StateDocument, lines: &mut Lines) {
+    lines.add("applied", &style::count(document.applied.len(), "migration"));
     for migration in &document.applied {
         let id = format!("{}_{}", migration.version, migration.name);
-        let by = style::safe(&migration.by);
-        line(
-            "",
-            format!("{GOOD}{id}{GOOD:#}  {FAINT}{}  {by}{FAINT:#}", style::time(&migration.at)),
-        );
+        let (at, by) = (style::time(&migration.at), style::safe(&migration.by));
+        lines.add("", &format!("{GOOD}{id}{GOOD:#}  {FAINT}{at}  {by}{FAINT:#}"));
     }
+    if let Some(pending) = &document.pending {
+        lines.add("pending", &style::count(pending.len(), "migration"));
+        for migration in pending {
+            lines.add("", &style::safe(&migration.file));
+        }
+    }
+    if let Some(reason) = &document.pending_unknown {
+        lines.add("pending", &format!("{NOTE}not known{NOTE:#}: {}", style::safe(reason)));
+    }
+}
+
+fn runs(document: &StateDocument, lines: &mut Lines) {
     if let Some(run) = &document.open_run {
-        line(
-            "run under way",
-            format!("{} {} since {}", run.direction, run.run, style::time(&run.started_at)),
-        );
+        let since = style::time(&run.started_at);
+        lines.add("run under way", &format!("{} {} since {since}", run.direction, run.run));
     }
-    if let Some(step) = &document.in_doubt {
-        line("in doubt", format!("{NOTE}{step}{NOTE:#}"));
+    if let Some(holder) = &document.lock_holder {
+        let who = format!("{} on {}", style::safe(&holder.by), style::safe(&holder.host));
+        lines.add("held by", &format!("{who}, as far as the log knows"));
     }
-    for step in &document.half_done {
-        line("half done", format!("{NOTE}{step}{NOTE:#}"));
+    if let Some(step) = &document.step_in_doubt {
+        let (id, since) = (&step.migration, style::time(&step.since));
+        lines.add("in doubt", &format!("{NOTE}{id}{NOTE:#} {} since {since}", step.direction));
+    }
+    for step in &document.steps_half_done {
+        let done = format!("{} of {} statements", step.statements_done, step.statements);
+        lines.add("half done", &format!("{NOTE}{}{NOTE:#} {done}", step.migration));
     }
     if let Some(run) = &document.last_run {
         let outcome = run.outcome.unwrap_or_default();
@@ -112,20 +162,70 @@ fn human(document: &StateDocument) -> String {
         let reason = run.reason.as_deref().map(|reason| format!(": {}", style::safe(reason)));
         let when = run.finished_at.as_deref().map(style::time).unwrap_or_default();
         let reason = reason.unwrap_or_default();
-        line("last run", format!("{look}{outcome}{look:#} {} at {when}{reason}", run.direction));
+        let by = style::safe(&run.by);
+        let text = format!("{look}{outcome}{look:#} {} at {when} by {by}{reason}", run.direction);
+        lines.add("last run", &text);
     }
+    if let Some(emergency) = &document.last_emergency {
+        let to = emergency.to_version.as_deref().unwrap_or("nothing applied");
+        let outcome = emergency.outcome.unwrap_or("not ended yet");
+        let (at, by) = (style::time(&emergency.at), style::safe(&emergency.by));
+        let reason = style::safe(&emergency.reason);
+        lines.add("last emergency", &format!("back to {to} at {at} by {by}, {outcome}: {reason}"));
+    }
+}
+
+fn verified(document: &StateDocument, lines: &mut Lines) {
     if let Some(checked) = &document.last_integrity {
         let look = if checked.result == "passed" { GOOD } else { BAD };
-        line(
-            "last verification",
-            format!("{look}{}{look:#} at {}", checked.result, style::time(&checked.at)),
-        );
+        let at = style::time(&checked.at);
+        lines.add("last verification", &format!("{look}{}{look:#} at {at}", checked.result));
     }
     if let Some(version) = &document.last_known_good {
-        line("last known good", version.clone());
+        lines.add("last known good", version);
     }
     if let Some(fingerprint) = &document.schema_fingerprint {
-        line("schema", format!("{}…", &fingerprint[..16]));
+        lines.add("schema", &format!("{}…", &fingerprint[..16]));
     }
-    text
+}
+
+fn around(document: &StateDocument, lines: &mut Lines) {
+    for approval in &document.approvals {
+        let until = approval.expires_at.as_deref().map(|at| format!(" until {}", style::time(at)));
+        let (who, until) = (style::safe(&approval.approver), until.unwrap_or_default());
+        let plan = &approval.plan[..12];
+        lines.add("approval", &format!("{GOOD}plan {plan}…{GOOD:#} by {who}{until}"));
+    }
+    for backup in &document.usable_backups {
+        let verified = backup.verified.zip(backup.verified_at.as_deref());
+        let verified = verified.map(|(how, at)| format!("verified ({how}) at {}", style::time(at)));
+        let verified = verified.unwrap_or_else(|| format!("{NOTE}not verified{NOTE:#}"));
+        let (kind, at) = (style::safe(&backup.kind), style::time(&backup.at));
+        lines.add("usable backup", &format!("{} {kind} of {at}, {verified}", backup.backup));
+    }
+    for backup in &document.failed_backups {
+        let at = style::time(&backup.at);
+        let text = format!("{} of {at}: {BAD}its verification failed{BAD:#}", backup.backup);
+        lines.add("backup", &text);
+    }
+    for key in &document.keys {
+        let name = style::safe(&key.key.splitn(3, '+').take(2).collect::<Vec<_>>().join("+"));
+        let standing = match (key.retired_seq, key.counts_up_to) {
+            (None, _) => "in force".to_owned(),
+            (Some(seq), None) => format!("retired by event {seq}"),
+            (Some(seq), Some(size)) => {
+                format!("retired by event {seq}, counts up to {size} events")
+            }
+        };
+        lines.add(&format!("{} key", key.purpose), &format!("{name} {standing}"));
+    }
+    for anchor in &document.anchors {
+        let (name, kind) = (style::safe(&anchor.anchor), style::safe(&anchor.kind));
+        let text = format!("{name} ({kind}) holds {} events, says the log", anchor.size);
+        lines.add("anchor", &text);
+    }
+    if let Some(home) = &document.home {
+        let to = style::safe(&home.to);
+        lines.add("home of the log", &format!("{to} since event {}", home.seq));
+    }
 }

@@ -215,6 +215,13 @@ impl<'a> Stage<'a> {
                 .map_err(|error| unexpected(path.display().to_string(), error.to_string()))
         };
         write(&to.join("checkpoint"), &read(&from.join("checkpoint"))?)?;
+        let blobs = from.join("blobs/sha256");
+        let listed = fs::read_dir(&blobs)
+            .map_err(|error| unexpected(blobs.display().to_string(), error.to_string()))?;
+        for entry in listed.flatten() {
+            let copy = to.join("blobs/sha256").join(entry.file_name());
+            write(&copy, &read(&entry.path())?)?;
+        }
         let log = read(&self.segment())?;
         let changed = log.replacen("\"outcome\":\"succeeded\"", "\"outcome\":\"Succeeded\"", 1);
         let name = self.segment();

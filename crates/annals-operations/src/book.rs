@@ -1,0 +1,63 @@
+//! What a command keeps of a log: read models, and what decides whether it may go on.
+
+use std::collections::BTreeMap;
+
+use annals_events::{BlobRef, Event, KeyPurpose, LeafHash, Recorded, Seq};
+use annals_integrity::{LedgerMismatch, compare_ledger};
+use annals_projections::{History, LedgerRow, Projection, RecoveryState};
+
+/// What a command keeps of a log that went by: its read models, and what they name.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Book {
+    pub(crate) history: History,
+    pub(crate) recovery: RecoveryState,
+    /// The log's name; empty without a log.
+    pub(crate) origin: String,
+    /// Events.
+    pub(crate) size: u64,
+    /// Leaf hash of the last one.
+    pub(crate) head: Option<LeafHash>,
+    /// Content the events name: by which event, of which kind.
+    pub(crate) blobs: Vec<(Seq, &'static str, BlobRef)>,
+    /// Events each anchor holds, as the log says.
+    pub(crate) anchored: BTreeMap<String, u64>,
+    /// Log keys the log itself says are retired, each with the largest size it counts for.
+    pub(crate) retired_keys: BTreeMap<String, u64>,
+    /// The log was tied to a database.
+    pub(crate) is_registered: bool,
+    /// The migrations as last recorded.
+    pub(crate) migrations_seen: Option<BlobRef>,
+}
+
+impl Book {
+    pub(crate) fn apply(&mut self, recorded: &Recorded) {
+        self.history.apply(recorded);
+        self.recovery.apply(recorded);
+        if self.size == 0 {
+            self.origin = recorded.origin.to_string();
+        }
+        self.size = recorded.seq.0 + 1;
+        self.head = Some(recorded.leaf);
+        if let Some(blob) = recorded.event.blob() {
+            let kind = Event::KINDS.iter().find(|kind| **kind == recorded.event.kind());
+            self.blobs.push((recorded.seq, kind.copied().unwrap_or_default(), blob));
+        }
+        match &recorded.event {
+            Event::TargetRegistered(_) => self.is_registered = true,
+            Event::MigrationsSeen(seen) => self.migrations_seen = Some(seen.set),
+            Event::CheckpointAnchored(anchored) => {
+                self.anchored.insert(anchored.anchor.clone(), anchored.size);
+            }
+            Event::KeyRetired(retired) if retired.purpose == KeyPurpose::Log => {
+                let size = retired.size.unwrap_or(0);
+                self.retired_keys.insert(retired.key.clone(), size);
+            }
+            _ => {}
+        }
+    }
+
+    /// How this log and the target's ledger disagree.
+    pub(crate) fn mismatches(&self, ledger: &[LedgerRow]) -> Vec<LedgerMismatch> {
+        compare_ledger(ledger, &self.history, &self.origin, self.size)
+    }
+}
