@@ -1,8 +1,8 @@
 //! Tasks of this repository: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`,
 //! `cargo xtask reference`.
 //!
-//! Nothing here is part of the product. Each task installs what it needs: PostgreSQL by `apt-get`
-//! where it is absent.
+//! Nothing here is part of the product. Each task installs what it needs: PostgreSQL, and for the
+//! tests `strace` and the tools of `event-store/verify`, by `apt-get` where they are absent.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -10,8 +10,8 @@ use std::process::{Command, ExitCode};
 const USAGE: &str = "usage: cargo xtask <task>
 
   demo         install PostgreSQL if absent, build annals, take the tour
-  test         install PostgreSQL if absent, then formatting, lints, every test, the documentation
-  bench NAME   run one benchmark: events, migrate or startup
+  test         install PostgreSQL, strace and the verifiers' tools if absent, then formatting, lints, every test
+  bench NAME   run one benchmark: events, log, migrate or startup
   reference    write the generated pages below docs/reference anew
 ";
 
@@ -78,15 +78,28 @@ fn apt_get(arguments: &[&str]) -> Command {
     command
 }
 
-fn install_server() -> Result<(), String> {
-    if server_is_installed() {
-        return Ok(());
-    }
+/// Installs a package of the distribution; `what` is how a message names it.
+fn install(package: &str, what: &str) -> Result<(), String> {
     run(&mut apt_get(&["update"]))
-        .and_then(|()| run(&mut apt_get(&["install", "-y", "postgresql"])))
+        .and_then(|()| run(&mut apt_get(&["install", "-y", package])))
         .map_err(|error| {
-            format!("{error}\nno PostgreSQL server is installed; install one: apt-get install -y postgresql")
+            format!("{error}\nno {what} is installed; install one: apt-get install -y {package}")
         })
+}
+
+fn install_server() -> Result<(), String> {
+    if server_is_installed() { Ok(()) } else { install("postgresql", "PostgreSQL server") }
+}
+
+/// What the tests use besides: `strace` fails and kills a process at chosen system calls, and the
+/// verifiers below `event-store/verify` are written in the others.
+fn install_tools() -> Result<(), String> {
+    for tool in ["strace", "python3", "jq", "openssl", "xxd"] {
+        if Command::new(tool).arg("--version").output().is_err() {
+            install(tool, tool)?;
+        }
+    }
+    Ok(())
 }
 
 fn demo(arguments: &[String]) -> Result<(), String> {
@@ -111,6 +124,7 @@ fn demo(arguments: &[String]) -> Result<(), String> {
 
 fn test() -> Result<(), String> {
     install_server()?;
+    install_tools()?;
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
     let strict = ["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"];
     run(&mut cargo(&strict))?;
@@ -124,8 +138,15 @@ fn test() -> Result<(), String> {
 }
 
 fn bench(arguments: &[String]) -> Result<(), String> {
-    install_server()?;
     let [name, rest @ ..] = arguments else { return Err(USAGE.to_owned()) };
+    match name.as_str() {
+        "events" => {}
+        "log" => {
+            install_tools()?;
+            run(&mut cargo(&["build", "--locked", "--release", "--package", "annals-verify"]))?;
+        }
+        _ => install_server()?,
+    }
     let mut command =
         cargo(&["bench", "--locked", "--package", "annals-cli", "--bench", name, "--"]);
     run(command.args(rest))

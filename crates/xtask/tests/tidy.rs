@@ -12,17 +12,24 @@ use std::process::Command;
 /// Crates of a lower layer may be imported; a crate of the same layer only where [`SAME_LAYER`]
 /// names it.
 const CRATES: &[(&str, u8, &str)] = &[
-    ("annals-events", 0, "chrono ring serde serde_json thiserror uuid"),
+    ("annals-events", 0, "chrono memchr ring serde serde_json thiserror uuid"),
     ("annals-migrations", 1, "serde serde_json squawk-syntax thiserror"),
     ("annals-schema", 1, "serde serde_json thiserror"),
-    ("annals-projections", 1, ""),
+    ("annals-projections", 1, "serde serde_json thiserror"),
     ("annals-keys", 1, "base64 ring thiserror"),
     ("annals-lint", 2, "squawk-syntax"),
     ("annals-integrity", 2, ""),
     ("annals-event-store", 2, "ring thiserror tracing"),
     ("annals-postgres", 2, "ring rustix serde_json sqlx thiserror tokio tracing"),
     ("annals-backup", 2, "aes-gcm getrandom hmac ring sha2 subtle thiserror zeroize base64 uuid"),
+    ("annals-event-store-postgres", 3, "sqlx thiserror tokio tracing"),
     ("annals-planner", 3, ""),
+    ("annals-verify", 3, "base64 clap serde serde_json thiserror"),
+    (
+        "annals-anchor",
+        3,
+        "async-trait futures-util http hyper hyper-rustls hyper-util object_store rustix rustls thiserror tokio tracing",
+    ),
     ("annals-executor", 3, "rustix thiserror tokio tracing"),
     ("annals-operations", 4, "chrono rustix serde serde_json thiserror tokio toml tracing uuid"),
     ("annals-api", 5, "serde serde_json"),
@@ -30,6 +37,13 @@ const CRATES: &[(&str, u8, &str)] = &[
         "annals-cli",
         6,
         "anstream anstyle clap clap_complete serde serde_json tokio tracing-subscriber",
+    ),
+    ("annals-fuzz", 7, "base64 serde_json serde_json_canonicalizer"),
+    ("annals-conformance", 7, "uuid"),
+    (
+        "annals-s3-server",
+        7,
+        "http http-body-util hyper hyper-util rcgen rustls s3s s3s-fs tempfile tokio tokio-rustls",
     ),
     ("annals-testkit", 7, "rustix serde_json sqlx tempfile tokio"),
     ("xtask", 7, ""),
@@ -65,11 +79,14 @@ const IMPURE_WORDS: &[&str] = &[
 /// An external crate that belongs in one place.
 const ONLY_IN: &[(&str, &str)] = &[
     ("aes-gcm", "annals-backup"),
-    ("clap", "annals-cli"),
     ("clap_complete", "annals-cli"),
     ("axum", "annals-server"),
+    ("object_store", "annals-anchor"),
     ("toml", "annals-operations"),
 ];
+
+/// Programs: only they read a command line.
+const PROGRAMS: &[&str] = &["annals-cli", "annals-verify"];
 
 /// The rooms at the top of the house; every other folder is hidden or ignored.
 const TOP: &[&str] =
@@ -154,6 +171,18 @@ fn the_executor_knows_neither_planner_nor_event_store() {
 }
 
 #[test]
+fn an_anchor_knows_no_store_of_events() {
+    let all = dependencies();
+    let ours: Vec<&String> =
+        all["annals-anchor"].iter().filter(|name| layer(name).is_some()).collect();
+    assert_eq!(
+        ours,
+        ["annals-events", "annals-keys"],
+        "annals-anchor sees a log as an Exhibit only: not its lines, its home or its projections"
+    );
+}
+
+#[test]
 fn pure_crates_decide_and_do_nothing_else() {
     let all = dependencies();
     let mut broken = Vec::new();
@@ -186,6 +215,10 @@ fn what_belongs_in_one_place_stays_there() {
                 "{name} uses {external}: it belongs in {home} alone"
             );
         }
+        assert!(
+            PROGRAMS.contains(&name.as_str()) || !dependencies.contains("clap"),
+            "{name} uses clap: only a program reads a command line"
+        );
     }
 }
 
