@@ -28,6 +28,25 @@ pub async fn acknowledged_events_survive_reopening_byte_for_byte<H: Home>(home: 
     log.goes_on().await;
 }
 
+/// What is written and then made durable is what an append would have stored.
+pub async fn events_may_be_written_first_and_made_durable_later<H: Home>(home: &H) {
+    let (log, mut store) = Log::create(home, "written").await;
+    let stale = store.head();
+    for n in 1..=2 {
+        let head = store.head();
+        let written = store.write(head, &[fact(n)], log.tick()).await.expect("it is written");
+        assert_eq!((written[0].seq, written[0].leaf), (Seq(n), store.head().leaf));
+    }
+    let error = store.write(stale, &[fact(3)], log.tick()).await.expect_err("it is stale");
+    assert!(matches!(error, AppendError::HeadMoved { .. }), "{error}");
+    store.sync().await.expect("it is durable");
+    store.sync().await.expect("there is nothing left to do");
+    assert_eq!(log.verify().await.len(), 3);
+    log.publish(&mut store).await;
+    drop(store);
+    log.goes_on().await;
+}
+
 /// The expected head is compared before anything is stored.
 pub async fn an_append_on_another_head_stores_nothing<H: Home>(home: &H) {
     let (log, mut store) = Log::create(home, "stale").await;

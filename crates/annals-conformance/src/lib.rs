@@ -20,6 +20,7 @@ pub use cases::{
     a_log_that_was_moved_takes_nothing_more, a_newer_kind_is_read_but_not_written_behind,
     a_string_may_hold_any_character, acknowledged_events_survive_reopening_byte_for_byte,
     an_append_on_another_head_stores_nothing, blobs_are_kept_and_an_altered_one_is_noticed,
+    events_may_be_written_first_and_made_durable_later,
     events_of_one_append_stand_together_in_their_order, lines_are_read_in_order_from_any_place_on,
     many_events_are_read_back_over_every_page,
     the_clock_may_stand_or_step_back_a_little_and_no_further,
@@ -52,6 +53,7 @@ macro_rules! conformance {
             an_append_on_another_head_stores_nothing
             any_checkpoint_but_a_signed_one_is_refused
             blobs_are_kept_and_an_altered_one_is_noticed
+            events_may_be_written_first_and_made_durable_later
             events_of_one_append_stand_together_in_their_order
             every_alteration_of_the_lines_is_refused_by_its_class
             every_fault_leaves_a_log_that_goes_on

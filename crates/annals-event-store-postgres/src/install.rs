@@ -173,7 +173,8 @@ pub async fn install_up_to(
     format: u32,
 ) -> Result<Installation, InstallError> {
     let limits = Limits::default();
-    let settings = SessionSettings { lock_timeout_ms: limits.lock_ms };
+    let settings =
+        SessionSettings { lock_timeout_ms: limits.lock_ms, ..SessionSettings::default() };
     let mut session = spec.connect("annals/install", &settings).await?;
     let installed = in_transaction(&mut session, format.clamp(1, STORE_FORMAT), &limits).await;
     // Whatever failed is undone by the server when the session ends.
@@ -187,7 +188,10 @@ pub async fn install_up_to(
 ///
 /// When the database cannot be reached or does not let us look.
 pub async fn installed_format(spec: &ConnectionSpec) -> Result<Option<u32>, StoreFault> {
-    let settings = SessionSettings { lock_timeout_ms: Limits::default().lock_ms };
+    let settings = SessionSettings {
+        lock_timeout_ms: Limits::default().lock_ms,
+        ..SessionSettings::default()
+    };
     let mut session = spec.connect("annals/install", &settings).await?;
     let found = format(&mut session).await;
     session.close().await;

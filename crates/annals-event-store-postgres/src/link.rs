@@ -112,7 +112,11 @@ pub(crate) struct Link {
 }
 
 async fn connect(spec: &ConnectionSpec, limits: &Limits) -> Result<Session, ConnectError> {
-    spec.connect(APPLICATION, &SessionSettings { lock_timeout_ms: limits.lock_ms }).await
+    spec.connect(
+        APPLICATION,
+        &SessionSettings { lock_timeout_ms: limits.lock_ms, ..SessionSettings::default() },
+    )
+    .await
 }
 
 impl Link {

@@ -37,6 +37,8 @@ pub struct FileLog<D: Disk = RealDisk> {
     has_blobs: bool,
     /// Set while something is written, and for good when that fails.
     stopped: bool,
+    /// Lines are written that are not durable yet.
+    unsynced: bool,
     tiles: Tiles,
     _lock: D::Lock,
 }
@@ -221,6 +223,7 @@ impl<D: Disk> FileLog<D> {
             signed,
             has_blobs: false,
             stopped: false,
+            unsynced: false,
             tiles,
             _lock: lock,
         })
@@ -239,6 +242,17 @@ impl<D: Disk> FileLog<D> {
     ///
     /// [`AppendError::Stopped`] and [`AppendError::NotDurable`] concern all of them.
     pub fn append_each(
+        &mut self,
+        requests: &[&[Draft]],
+        now: Timestamp,
+    ) -> Result<Vec<Result<Vec<Recorded>, AppendError>>, AppendError> {
+        let results = self.write_each(requests, now)?;
+        self.sync_now()?;
+        Ok(results)
+    }
+
+    /// [`Self::append_each`] without the sync.
+    fn write_each(
         &mut self,
         requests: &[&[Draft]],
         now: Timestamp,
@@ -268,6 +282,7 @@ impl<D: Disk> FileLog<D> {
                 // With this one it would be too much for one write: those before it go first.
                 let own = lines.split_off(start);
                 self.commit(&lines, before)?;
+                self.sync_now()?;
                 lines = own;
             }
             results.push(result);
@@ -285,18 +300,36 @@ impl<D: Disk> FileLog<D> {
         // Until this has succeeded nobody knows what is stored: not after an error, and not after
         // a panic.
         self.stopped = true;
+        // One write of whole lines. A crash inside it leaves bytes without a line feed at the end,
+        // whole lines nobody was told of, or nothing: all of it an append that was never
+        // acknowledged.
         let written = match self.segment_bytes > SEGMENT_BYTES {
-            true => self.start_segment().and_then(|()| self.write(lines)),
-            false => self.write(lines),
+            true => self.start_segment().and_then(|()| self.segment.write_all(lines)),
+            false => self.segment.write_all(lines),
         };
         written.map_err(|error| AppendError::NotDurable(error.into()))?;
+        self.unsynced = true;
         self.segment_bytes += lines.len() as u64;
         self.chain = chain;
         self.stopped = false;
         Ok(())
     }
 
-    fn append_now(
+    /// Makes the written lines durable. A crash before may keep or lose them; nobody has been told
+    /// that they are there.
+    fn sync_now(&mut self) -> Result<(), AppendError> {
+        if self.stopped {
+            return Err(AppendError::Stopped);
+        }
+        if self.unsynced {
+            self.stopped = true;
+            self.segment.sync_data().map_err(|error| AppendError::NotDurable(error.into()))?;
+            (self.stopped, self.unsynced) = (false, false);
+        }
+        Ok(())
+    }
+
+    fn write_now(
         &mut self,
         expected: Head,
         drafts: &[Draft],
@@ -306,20 +339,15 @@ impl<D: Disk> FileLog<D> {
         if !self.stopped && found != expected {
             return Err(AppendError::HeadMoved { expected, found });
         }
-        let mut results = self.append_each(&[drafts], now)?;
+        let mut results = self.write_each(&[drafts], now)?;
         results.pop().expect("one result for one request")
     }
 
-    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        // One write of whole lines. A crash inside it leaves bytes without a line feed at the end,
-        // whole lines nobody was told of, or nothing: all of it an append that was never
-        // acknowledged.
-        self.segment.write_all(lines)?;
-        // A crash here may keep or lose the lines; nobody has been told that they are there.
-        self.segment.sync_data()
-    }
-
     fn start_segment(&mut self) -> io::Result<()> {
+        if self.unsynced {
+            self.segment.sync_data()?;
+            self.unsynced = false;
+        }
         self.disk.make_read_only(&self.layout.segment(self.segment_first))?;
         let first = self.chain.next_seq();
         let path = self.layout.segment(first);
@@ -340,6 +368,10 @@ impl<D: Disk> FileLog<D> {
         let (size, signed) = (checkpoint.size, self.signed);
         if size < signed {
             return Err(StoreError::OlderCheckpoint { size, signed });
+        }
+        if self.unsynced {
+            let (place, source) = (place(&self.layout), "events are not durable yet".into());
+            return Err(StoreError::Io { place, source });
         }
         let publish = || {
             self.write_tiles()?;
@@ -547,7 +579,22 @@ impl<D: Disk> EventStore for FileLog<D> {
         drafts: &[Draft],
         now: Timestamp,
     ) -> Result<Vec<Recorded>, AppendError> {
-        self.append_now(expected, drafts, now)
+        let recorded = self.write_now(expected, drafts, now)?;
+        self.sync_now()?;
+        Ok(recorded)
+    }
+
+    async fn write(
+        &mut self,
+        expected: Head,
+        drafts: &[Draft],
+        now: Timestamp,
+    ) -> Result<Vec<Recorded>, AppendError> {
+        self.write_now(expected, drafts, now)
+    }
+
+    async fn sync(&mut self) -> Result<(), AppendError> {
+        self.sync_now()
     }
 
     async fn publish(&mut self, checkpoint: &Checkpoint, note: &str) -> Result<(), StoreError> {

@@ -100,6 +100,26 @@ pub trait EventStore {
         now: Timestamp,
     ) -> impl Future<Output = Result<Vec<Recorded>, AppendError>>;
 
+    /// As [`append`](Self::append), but the events may not be durable before
+    /// [`sync`](Self::sync) has returned `Ok`: a crash in between keeps all of them, a beginning of
+    /// them, or none. For a writer that has something else to wait for meanwhile.
+    ///
+    /// A home that cannot do the one without the other makes them durable here.
+    fn write(
+        &mut self,
+        expected: Head,
+        drafts: &[Draft],
+        now: Timestamp,
+    ) -> impl Future<Output = Result<Vec<Recorded>, AppendError>> {
+        self.append(expected, drafts, now)
+    }
+
+    /// Makes what was [written](Self::write) durable. An error is [`AppendError::NotDurable`] or
+    /// [`AppendError::Stopped`].
+    fn sync(&mut self) -> impl Future<Output = Result<(), AppendError>> {
+        std::future::ready(Ok(()))
+    }
+
     /// Publishes `note`, the signed `checkpoint`; when this returns `Ok` it is durable.
     fn publish(
         &mut self,

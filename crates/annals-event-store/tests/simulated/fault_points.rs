@@ -243,6 +243,22 @@ fn appending_survives_every_fault() {
 }
 
 #[test]
+fn writing_twice_before_a_sync_survives_every_fault() {
+    check(&Scenario {
+        prepare: an_open_log,
+        act: |witness| {
+            let facts = [witness.facts(1, 700), witness.facts(2, 5_000)];
+            witness.write_twice(facts)
+        },
+        points: &[
+            "write segments/0000.jsonl",
+            "write segments/0000.jsonl",
+            "fdatasync segments/0000.jsonl",
+        ],
+    });
+}
+
+#[test]
 fn appending_behind_a_full_segment_survives_every_fault() {
     check(&Scenario {
         prepare: a_full_segment,

@@ -35,7 +35,12 @@ fn run(seed: u64, lies: Lies) -> Verdict {
         }
         let outcome = match (witness.has_log(), rng.below(100)) {
             (false, _) => witness.start()?,
-            (true, 0..55) => append(&mut witness, &mut rng, is_long)?,
+            (true, 0..40) => append(&mut witness, &mut rng, is_long)?,
+            (true, 40..55) => {
+                let more = [0, 40, 700, 5_000][rng.below(4)];
+                let facts = [witness.facts(rng.below(3), more), witness.facts(rng.below(3), more)];
+                witness.write_twice(facts)?
+            }
             (true, 55..67) => witness.publish()?,
             (true, 67..77) => witness.put_blob(&vec![b'b'; 300 * rng.below(5)])?,
             (true, 77..90) => {

@@ -220,6 +220,47 @@ impl Witness {
         }
     }
 
+    /// Writes twice, then makes both durable.
+    pub(crate) fn write_twice(&mut self, facts: [Vec<Draft>; 2]) -> Verdict<Outcome> {
+        let now = time(self.now);
+        let (mut chain, mut expected) = (self.chain.clone(), Vec::new());
+        let log = self.log.as_mut().expect("writing needs an open log");
+        let mut written = Ok(());
+        for drafts in &facts {
+            let seal_one = |draft| seal(&mut chain, &origin(), draft, now, &mut expected);
+            let sealed: Result<Vec<_>, _> = drafts.iter().map(seal_one).collect();
+            let sealed = sealed.map_err(|error| format!("a fact is refused: {error}"))?;
+            if written.is_ok() {
+                let head = log.head();
+                match ready(log.write(head, drafts, now)) {
+                    Ok(recorded) => ensure!(recorded == sealed, "other events were written"),
+                    Err(error) => written = Err(error),
+                }
+            }
+        }
+        let checkpoint = log.checkpoint();
+        if written.is_ok() && checkpoint.size > self.chain.size() {
+            let early = log.publish_now(&checkpoint, &checkpoint.sign(&key()));
+            ensure!(early.is_err(), "a head was published before its events were durable");
+        }
+        match written.and_then(|()| ready(log.sync())) {
+            Ok(()) => {
+                self.acked.extend(lines(&expected));
+                self.chain = chain;
+                Ok(Done)
+            }
+            Err(AppendError::NotDurable(_)) => {
+                ensure!(!self.disk.is_healthy(), "writing failed");
+                self.maybe = lines(&expected);
+                let again = ready(log.sync());
+                ensure!(matches!(again, Err(AppendError::Stopped)), "a sync was tried again");
+                self.log = None;
+                Ok(Failed)
+            }
+            Err(error) => Err(format!("writing ended as {error}")),
+        }
+    }
+
     pub(crate) fn publish(&mut self) -> Verdict<Outcome> {
         let log = self.log.as_mut().expect("publishing needs an open log");
         let checkpoint = log.checkpoint();
