@@ -36,7 +36,7 @@ KINDS = set("""log_created target_registered plan_made run_started step_started 
     statement_succeeded step_succeeded step_failed step_reconciled run_finished schema_recorded integrity_checked
     tail_repaired key_added key_retired checkpoint_anchored log_moved store_installed store_upgraded migrations_seen
     emergency_declared approval_given approval_revoked backup_taken backup_verified backup_failed
-    backup_removed""".split())
+    backup_removed baseline_adopted""".split())
 BLOBS = {"plan_made": "plan", "schema_recorded": "snapshot", "integrity_checked": "report",
          "migrations_seen": "set", "backup_taken": "manifest"}
 ORIGIN = re.compile(r"(?=.{1,200}\Z)[a-z0-9._-]+(/[a-z0-9._-]+)+\Z")

@@ -125,6 +125,28 @@ impl Digest {
     }
 }
 
+/// SHA-256 of content that arrives in parts.
+#[derive(Clone)]
+pub struct DigestBuilder(Context);
+
+impl Default for DigestBuilder {
+    fn default() -> Self {
+        Self(Context::new(&SHA256))
+    }
+}
+
+impl DigestBuilder {
+    /// Takes the next part.
+    pub fn update(&mut self, part: &[u8]) {
+        self.0.update(part);
+    }
+
+    /// The digest of all parts.
+    pub fn finish(self) -> Digest {
+        Digest(self.0.finish().as_ref().try_into().expect("SHA-256 is 32 bytes"))
+    }
+}
+
 impl LeafHash {
     /// The `prev` of the first event: 64 zeroes.
     pub const ZERO: Self = Self([0; 32]);

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::adoption::BaselineAdopted;
 use crate::digest::Digest;
 use crate::ids::RunId;
 use crate::records::{
@@ -145,6 +146,8 @@ events! {
     BackupFailed(BackupFailed) = "backup_failed", 1;
     /// A backup was removed.
     BackupRemoved(BackupRemoved) = "backup_removed", 1;
+    /// What the target says of a change was taken over on a person's word, with its evidence.
+    BaselineAdopted(BaselineAdopted) = "baseline_adopted", 1;
 }
 
 macro_rules! words {
@@ -198,6 +201,7 @@ impl Event {
             | Self::StoreInstalled(_)
             | Self::StoreUpgraded(_)
             | Self::EmergencyDeclared(_)
+            | Self::BaselineAdopted(_)
             | Self::ApprovalGiven(_)
             | Self::ApprovalRevoked(_)
             | Self::BackupVerified(_)
@@ -342,7 +346,8 @@ step_key!(
     StatementSucceeded,
     StepSucceeded,
     StepFailed,
-    StepReconciled
+    StepReconciled,
+    BaselineAdopted
 );
 
 /// See [`Event::LogCreated`].

@@ -3,6 +3,7 @@
 //! Nothing here performs IO, reads a clock, or draws randomness. The byte format is specified in
 //! `event-store/FORMAT.md`; this crate is its reference implementation.
 
+mod adoption;
 mod canonical;
 mod chain;
 mod digest;
@@ -20,9 +21,13 @@ mod tree;
 mod unwritten;
 mod version;
 
+pub use adoption::{
+    AdoptedRow, AdoptionBasis, AdoptionEvidence, BaselineAdopted, EarlierChange, FileStanding,
+    ParentLog,
+};
 pub use canonical::{CanonicalError, check as check_canonical, to_line as canonical_json};
 pub use chain::{Chain, ChainError, MAX_CLOCK_REGRESSION_US};
-pub use digest::{Digest, LeafHash, ParseDigestError, TreeHash};
+pub use digest::{Digest, DigestBuilder, LeafHash, ParseDigestError, TreeHash};
 pub use envelope::{
     Actor, DecodeError, Draft, FORMAT_VERSION, MAX_LINE_BYTES, Recorded, SealError, TargetIdentity,
     decode, seal,

@@ -30,6 +30,62 @@ fn blob() -> BlobRef {
     BlobRef { digest: Digest::of(b"blob"), size: 4 }
 }
 
+fn adopted() -> Event {
+    let earlier = EarlierChange {
+        at: at(0),
+        by: "Łucja".into(),
+        direction: Direction::Up,
+        duration_us: Some(1200),
+        file: file("001_users.sql"),
+        intent_hash: LeafHash::of_line(b"intent"),
+        intent_seq: Seq(4),
+        name: "users".into(),
+        ordinal: 1,
+        rollback: Some(file("001_users_rollback.sql")),
+        run: run(),
+        seq: Seq(7),
+        step: 0,
+        transaction: Some("742".into()),
+    };
+    let row = AdoptedRow {
+        file: Digest::of(b"r"),
+        intent_hash: LeafHash::of_line(b"intent"),
+        intent_seq: 9,
+        origin: "demo/production".into(),
+        run: run(),
+        step: 0,
+        transaction: "742".into(),
+    };
+    BaselineAdopted {
+        basis: AdoptionBasis::Lost,
+        direction: Direction::Down,
+        evidence: Box::new(AdoptionEvidence {
+            file: FileStanding::Identical,
+            found: "the ledger has no row of it".into(),
+            row: Some(row),
+            timeline: Some(2),
+            timeline_then: Some(1),
+            transaction_status: Some("in the future".into()),
+        }),
+        file: file("001_users_rollback.sql"),
+        holds: false,
+        name: "users".into(),
+        ordinal: 2,
+        parent: Some(Box::new(ParentLog {
+            leaf: LeafHash::of_line(b"head"),
+            origin: "demo/production".into(),
+            size: 12,
+        })),
+        reason: Some("failover of 1 January".into()),
+        remains: Some(Box::new(earlier)),
+        rollback: None,
+        run: run(),
+        step: 0,
+        version: "001".parse().unwrap(),
+    }
+    .into()
+}
+
 /// One example of every kind, in [`Event::KINDS`]' order.
 fn examples() -> Vec<Event> {
     let error = RecordedError {
@@ -135,6 +191,7 @@ fn examples() -> Vec<Event> {
         BackupVerified { backup: backup(), depth: BackupDepth::Restored, result: passed }.into(),
         BackupFailed { reason: "no space left".into(), run: None }.into(),
         BackupRemoved { backup: backup(), reason: "older than 90 days".into() }.into(),
+        adopted(),
     ]
 }
 

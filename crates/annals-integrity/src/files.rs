@@ -1,5 +1,7 @@
 //! The files against what was applied.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use annals_events::Version;
 use annals_migrations::{Migration, MigrationSet};
 use annals_projections::{Change, History};
@@ -40,12 +42,14 @@ pub struct FileStatus<'a> {
 
 /// Compares every file with the history, in the files' order; those whose file is gone come last.
 pub fn compare_files<'a>(set: &'a MigrationSet, history: &'a History) -> Vec<FileStatus<'a>> {
-    let newest = set.iter().rposition(|m| history.applied_version(&m.version).is_some());
+    let applied: BTreeMap<&Version, &Change> =
+        history.applied().iter().map(|change| (&change.version, change)).collect();
+    let newest = set.iter().rposition(|m| applied.contains_key(&m.version));
     let mut statuses: Vec<FileStatus<'a>> = set
         .iter()
         .enumerate()
         .map(|(place, migration)| {
-            let applied = history.applied_version(&migration.version);
+            let applied = applied.get(&migration.version).copied();
             let state = match applied {
                 Some(change) => applied_state(migration, change),
                 None if newest.is_some_and(|newest| place < newest) => FileState::OutOfOrder,
@@ -55,7 +59,8 @@ pub fn compare_files<'a>(set: &'a MigrationSet, history: &'a History) -> Vec<Fil
             FileStatus { version, name, state, migration: Some(migration), applied }
         })
         .collect();
-    let gone = history.applied().iter().filter(|change| set.get(&change.version).is_none());
+    let there: BTreeSet<&Version> = set.iter().map(|migration| &migration.version).collect();
+    let gone = history.applied().iter().filter(|change| !there.contains(&change.version));
     statuses.extend(gone.map(|change| FileStatus {
         version: &change.version,
         name: &change.name,
@@ -64,6 +69,24 @@ pub fn compare_files<'a>(set: &'a MigrationSet, history: &'a History) -> Vec<Fil
         applied: Some(change),
     }));
     statuses
+}
+
+/// Counts what is applied half-way as applied: it is continued wherever it stands, and what is not
+/// applied before it is out of order.
+pub fn count_half_done(statuses: &mut [FileStatus<'_>], is_half_done: impl Fn(&Version) -> bool) {
+    let newest = statuses.iter().rposition(|s| s.migration.is_some() && is_half_done(s.version));
+    let Some(newest) = newest else { return };
+    for (place, status) in statuses.iter_mut().enumerate() {
+        match status.state {
+            FileState::OutOfOrder if is_half_done(status.version) => {
+                status.state = FileState::Pending;
+            }
+            FileState::Pending if place < newest && !is_half_done(status.version) => {
+                status.state = FileState::OutOfOrder;
+            }
+            _ => {}
+        }
+    }
 }
 
 fn applied_state(migration: &Migration, change: &Change) -> FileState {

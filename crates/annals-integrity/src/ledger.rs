@@ -7,6 +7,9 @@ use annals_projections::{Change, History, LedgerRow};
 
 use crate::finding::{CheckFamily, Finding, Severity};
 
+/// The finding of a target that has lost what the log says took effect.
+pub const DIVERGED: &str = "ledger.diverged";
+
 /// How ledger and log disagree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LedgerMismatch {
@@ -110,7 +113,7 @@ impl LedgerMismatch {
     pub fn finding(&self) -> Finding {
         let (id, subject, evidence, remedy) = match self {
             Self::NotInLedger(change) => (
-                "ledger.missing_row",
+                DIVERGED,
                 change.id(),
                 format!(
                     "the log says its change {} ({}) took effect at {}, the target's ledger has no \
@@ -119,8 +122,8 @@ impl LedgerMismatch {
                     change.direction,
                     change.at.to_human()
                 ),
-                "the target lost acknowledged work (failover, restore, deleted row): find out which \
-                 before anything else runs",
+                "the target lost acknowledged work (failover, restore, deleted row): go back to the \
+                 server that has it, restore it, or record the loss with: annals adopt --lost",
             ),
             Self::NotInLog(row) => (
                 "ledger.unknown_row",

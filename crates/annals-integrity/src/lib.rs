@@ -9,9 +9,9 @@ mod ledger;
 mod log;
 mod schema;
 
-pub use files::{FileState, FileStatus, check_files, compare_files};
+pub use files::{FileState, FileStatus, check_files, compare_files, count_half_done};
 pub use finding::{CheckFamily, Finding, Severity, family_outcomes};
-pub use ledger::{LedgerMismatch, check_ledger, compare_ledger};
+pub use ledger::{DIVERGED, LedgerMismatch, check_ledger, compare_ledger};
 pub use log::{
     DamageClass, ForkedHeads, KeptHead, KeptNote, LogAudit, LogDamage, LogVerification, Trust,
 };

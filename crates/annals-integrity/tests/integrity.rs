@@ -284,7 +284,7 @@ fn every_ledger_mismatch_is_an_error_of_the_history() {
     let findings = check_ledger(&mismatches);
     let named: Vec<_> = findings.iter().map(|f| (f.id, f.subject.as_str())).collect();
     let expected = [
-        ("ledger.missing_row", "1_m1"),
+        ("ledger.diverged", "1_m1"),
         ("ledger.unknown_row", "2_m2"),
         ("ledger.different", "version 1"),
         ("log.older", "event log"),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use annals_events::{Direction, Recorded, Timestamp, Version};
 use serde::{Deserialize, Serialize};
 
+use crate::adoption::{Adopted, Announced, insert_applied};
 use crate::history::Change;
 use crate::recovery::OpenStep;
 
@@ -85,6 +86,10 @@ impl AppliedSet {
             transaction,
             duration_us,
         };
+        self.put(change);
+    }
+
+    fn put(&mut self, change: Change) {
         self.applied.retain(|applied| applied.version != change.version);
         self.rolled_back.remove(&change.version);
         let execution = Execution { file: change.file.name.clone(), at: change.at };
@@ -96,6 +101,24 @@ impl AppliedSet {
             Direction::Down => {
                 self.last_rolled_back = Some(execution);
                 self.rolled_back.insert(change.version.clone(), change);
+            }
+        }
+    }
+    /// Takes an entry of an adoption that has succeeded.
+    pub(crate) fn adopt(&mut self, entry: &Announced) {
+        match entry.effect() {
+            None => {}
+            Some(Adopted::Change(change)) => self.put(*change),
+            Some(Adopted::Lost { version, remains, .. }) => {
+                self.applied.retain(|applied| applied.version != version);
+                self.rolled_back.remove(&version);
+                match remains {
+                    Some(change) if change.direction == Direction::Down => {
+                        self.rolled_back.insert(version, *change);
+                    }
+                    Some(change) => insert_applied(&mut self.applied, *change),
+                    None => {}
+                }
             }
         }
     }

@@ -135,7 +135,7 @@ pub struct StateDiff {
     /// The run under way.
     pub open_run: Option<Shift<RunId>>,
     /// The migration in doubt.
-    pub in_doubt: Option<Shift<String>>,
+    pub in_doubt: Option<Shift<Vec<String>>>,
     /// The migrations that are half done.
     pub half_done: Option<Shift<Vec<String>>>,
     /// The last run that ended: which, and how.
@@ -169,10 +169,11 @@ impl StateDiff {
         let fingerprint = |state: &State| {
             state.recovery.schema.map(|picture| picture.snapshot.digest.to_string())
         };
-        let half_done = |state: &State| {
-            let ids: Vec<String> = state.recovery.partial.values().map(OpenStep::id).collect();
-            Some(ids).filter(|ids| !ids.is_empty())
-        };
+        let some = |ids: Vec<String>| Some(ids).filter(|ids| !ids.is_empty());
+        let in_doubt =
+            |state: &State| some(state.recovery.open_steps.iter().map(OpenStep::id).collect());
+        let half_done =
+            |state: &State| some(state.recovery.partial.values().map(OpenStep::id).collect());
         let run = |run: &RunSummary| (run.run, run.outcome);
         Self {
             between: counts(a, b),
@@ -181,10 +182,7 @@ impl StateDiff {
                 a.recovery.open_run.as_ref().map(|run| run.run),
                 b.recovery.open_run.as_ref().map(|run| run.run),
             ),
-            in_doubt: shift(
-                a.recovery.open_step.as_ref().map(OpenStep::id),
-                b.recovery.open_step.as_ref().map(OpenStep::id),
-            ),
+            in_doubt: shift(in_doubt(a), in_doubt(b)),
             half_done: shift(half_done(a), half_done(b)),
             last_run: shift(
                 a.recovery.last_run.as_ref().map(run),

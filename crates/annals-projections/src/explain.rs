@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use annals_events::{
-    ApprovalId, BackupId, Digest, Event, FileRef, LeafHash, Recorded, RecordedError, RunId, Seq,
-    StepKey, Timestamp, Version,
+    ApprovalId, BackupId, Digest, Event, FileRef, LeafHash, ParentLog, Recorded, RecordedError,
+    RunId, Seq, StepKey, Timestamp, Version,
 };
 
 use crate::replay::Projection;
@@ -88,11 +88,14 @@ impl Search {
         }
         match &self.question {
             Question::Version(version) => {
-                if let Event::StepStarted(started) = &recorded.event
-                    && started.version == *version
-                {
+                let step = match &recorded.event {
+                    Event::StepStarted(e) if e.version == *version => Some(e.key()),
+                    Event::BaselineAdopted(e) if e.version == *version => Some(e.key()),
+                    _ => None,
+                };
+                if let Some(step) = step {
                     self.found = true;
-                    self.add_step(started.key());
+                    self.add_step(step);
                 }
             }
             Question::Run(run) => {
@@ -183,6 +186,7 @@ impl Search {
             | Event::StoreUpgraded(_)
             | Event::MigrationsSeen(_)
             | Event::EmergencyDeclared(_)
+            | Event::BaselineAdopted(_)
             | Event::BackupFailed(_)
             | Event::Unknown(_) => {}
         }
@@ -305,6 +309,7 @@ impl Explanation {
             | Event::StoreUpgraded(_)
             | Event::MigrationsSeen(_)
             | Event::EmergencyDeclared(_)
+            | Event::BaselineAdopted(_)
             | Event::BackupFailed(_)
             | Event::Unknown(_) => false,
         };
@@ -448,6 +453,34 @@ fn evidence(timeline: &Timeline, recorded: &Recorded) -> Vec<(&'static str, Stri
         Event::BackupRemoved(e) => {
             add("backup", e.backup.to_string());
             add("reason", e.reason.clone());
+        }
+        Event::BaselineAdopted(e) => {
+            add("basis", e.basis.to_string());
+            add("holds", e.holds.to_string());
+            add("ordinal", e.ordinal.to_string());
+            add_file(&mut add, ["file", "file_sha256", "file_statements_sha256"], &e.file);
+            add("file_standing", e.evidence.file.to_string());
+            add("found", e.evidence.found.clone());
+            if let Some(row) = &e.evidence.row {
+                add("earlier_log_origin", row.origin.clone());
+                add("earlier_intent_seq", row.intent_seq.to_string());
+                add("earlier_intent_hash", row.intent_hash.to_string());
+                add("earlier_run", row.run.to_string());
+                add("transaction", row.transaction.clone());
+            }
+            if let Some(parent) = &e.parent {
+                let ParentLog { leaf, origin, size } = &**parent;
+                add("parent_head", format!("{origin}, {size} events, {leaf}"));
+            }
+            add_some(&mut add, "timeline_then", e.evidence.timeline_then.as_ref());
+            add_some(&mut add, "timeline", e.evidence.timeline.as_ref());
+            add_some(&mut add, "transaction_status", e.evidence.transaction_status.as_ref());
+            add_some(&mut add, "reason", e.reason.as_ref());
+            if e.holds {
+                add("ledger_log_origin", recorded.origin.to_string());
+                add("ledger_intent_seq", recorded.seq.to_string());
+                add("ledger_intent_hash", recorded.leaf.to_string());
+            }
         }
         Event::Unknown(e) => add("data", e.data.clone()),
     }

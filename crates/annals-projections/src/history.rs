@@ -8,6 +8,7 @@ use annals_events::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::adoption::{Adopted, Announced, announce, ended, insert_applied};
 use crate::replay::Projection;
 
 /// One step that took effect.
@@ -88,6 +89,7 @@ pub struct History {
     failures: Vec<Failure>,
     applied: Vec<Change>,
     open: HashMap<StepKey, Intent>,
+    adopting: Vec<Announced>,
 }
 
 impl History {
@@ -144,6 +146,26 @@ impl History {
         self.changes.push(change);
     }
 
+    fn adopt(&mut self, entry: &Announced) {
+        match entry.effect() {
+            None => {}
+            Some(Adopted::Change(change)) => {
+                self.applied.retain(|applied| applied.version != change.version);
+                insert_applied(&mut self.applied, (*change).clone());
+                self.changes.push(*change);
+            }
+            Some(Adopted::Lost { version, ordinal, remains }) => {
+                let is_lost =
+                    |change: &Change| change.version == version && change.ordinal == ordinal;
+                self.changes.retain(|change| !is_lost(change));
+                self.applied.retain(|applied| applied.version != version);
+                if let Some(remains) = remains {
+                    insert_applied(&mut self.applied, *remains);
+                }
+            }
+        }
+    }
+
     fn failed(&mut self, key: StepKey, recorded: &Recorded, error: Option<RecordedError>) {
         let Some(Intent { started, .. }) = self.open.remove(&key) else {
             return;
@@ -181,13 +203,20 @@ impl Projection for History {
                     self.failed(settled.key(), recorded, None);
                 }
             },
+            Event::BaselineAdopted(adopted) => {
+                announce(&mut self.adopting, Announced::new(recorded, adopted));
+            }
+            Event::RunFinished(finished) => {
+                for entry in ended(&mut self.adopting, finished) {
+                    self.adopt(&entry);
+                }
+            }
             Event::LogCreated(_)
             | Event::TargetRegistered(_)
             | Event::PlanMade(_)
             | Event::RunStarted(_)
             | Event::StatementStarted(_)
             | Event::StatementSucceeded(_)
-            | Event::RunFinished(_)
             | Event::SchemaRecorded(_)
             | Event::IntegrityChecked(_)
             | Event::TailRepaired(_)

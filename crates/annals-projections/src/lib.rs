@@ -3,6 +3,7 @@
 //! Nothing here performs IO, reads a clock, or draws randomness: the same events give the same
 //! state on every machine. `apply` is total: a recorded fact is never rejected.
 
+mod adoption;
 mod applied;
 mod approvals;
 mod backups;
@@ -21,6 +22,7 @@ mod seen;
 mod state;
 mod timeline;
 
+pub use adoption::Announced;
 pub use applied::{AppliedSet, Execution};
 pub use approvals::{Approval, ApprovalBook, Revocation};
 pub use backups::{Backup, BackupCatalog, BackupCheck, BackupCondition, BackupFailure, Removal};

@@ -9,6 +9,7 @@ use annals_events::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::adoption::{Adopted, Announced, announce, ended};
 use crate::replay::Projection;
 
 /// What the log knows of one statement outside a transaction.
@@ -146,8 +147,9 @@ pub struct RecoveryState {
     pub target: Option<TargetIdentity>,
     /// The run that has not ended, if any.
     pub open_run: Option<OpenRun>,
-    /// The step whose outcome is unknown, if any.
-    pub open_step: Option<OpenStep>,
+    /// The steps whose outcome is unknown, in the order of their intents: one, or all steps of a run
+    /// that is one transaction.
+    pub open_steps: Vec<OpenStep>,
     /// Steps outside a transaction that stopped half-way and have not been finished since, by
     /// version: the next run continues behind their last statement.
     pub partial: BTreeMap<Version, OpenStep>,
@@ -160,6 +162,9 @@ pub struct RecoveryState {
     /// The newest version applied when a verification last passed.
     pub last_known_good: Option<Version>,
     newest_applied: Vec<Version>,
+    /// Entries of an adoption that has not ended: they do not count yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adopting: Vec<Announced>,
 }
 
 impl RecoveryState {
@@ -172,7 +177,8 @@ impl RecoveryState {
             .map(|step| (step.progress.clone(), step.intents.clone()))
             .unwrap_or_default();
         self.partial.extend(same.map(|step| (step.version.clone(), step)));
-        self.open_step = Some(OpenStep {
+        self.open_steps.retain(|step| step.key != started.key());
+        self.open_steps.push(OpenStep {
             key: started.key(),
             direction: started.direction,
             version: started.version.clone(),
@@ -193,11 +199,21 @@ impl RecoveryState {
     /// The open step, if it is `key` and has a statement of that number.
     fn speaks_of(&mut self, key: StepKey, statement: u64) -> Option<&mut OpenStep> {
         let known = |step: &&mut OpenStep| (1..=step.statements).contains(&statement);
-        self.open_step.as_mut().filter(|step| step.key == key).filter(known)
+        self.open_steps.iter_mut().find(|step| step.key == key).filter(known)
+    }
+
+    /// The open step of this key.
+    pub fn open_step(&self, key: StepKey) -> Option<&OpenStep> {
+        self.open_steps.iter().find(|step| step.key == key)
+    }
+
+    fn close_step(&mut self, key: StepKey) -> Option<OpenStep> {
+        let at = self.open_steps.iter().position(|step| step.key == key)?;
+        Some(self.open_steps.remove(at))
     }
 
     fn took_effect(&mut self, key: StepKey) {
-        let Some(step) = self.open_step.take_if(|step| step.key == key) else {
+        let Some(step) = self.close_step(key) else {
             return;
         };
         self.partial.remove(&step.version);
@@ -212,13 +228,31 @@ impl RecoveryState {
     }
 
     fn stopped(&mut self, key: StepKey, partial: bool) {
-        let Some(step) = self.open_step.take_if(|step| step.key == key) else {
+        let Some(step) = self.close_step(key) else {
             return;
         };
         if partial {
             self.schema = None;
             self.partial.insert(step.version.clone(), step);
         }
+    }
+
+    fn adopt(&mut self, entry: &Announced) {
+        let (version, applied) = match entry.effect() {
+            None => return,
+            Some(Adopted::Change(change)) => {
+                self.partial.remove(&change.version);
+                (change.version, change.direction == Direction::Up)
+            }
+            Some(Adopted::Lost { version, remains, .. }) => {
+                (version, remains.is_some_and(|change| change.direction == Direction::Up))
+            }
+        };
+        self.newest_applied.retain(|known| *known != version);
+        if applied {
+            self.newest_applied.push(version);
+        }
+        self.schema = None;
     }
 
     fn run_started(&mut self, recorded: &Recorded, started: &RunStarted) {
@@ -278,7 +312,15 @@ impl Projection for RecoveryState {
                 ReconciledAs::NoEffect => self.stopped(settled.key(), false),
                 ReconciledAs::Partial => self.stopped(settled.key(), true),
             },
-            Event::RunFinished(finished) => self.run_finished(recorded, finished),
+            Event::BaselineAdopted(adopted) => {
+                announce(&mut self.adopting, Announced::new(recorded, adopted));
+            }
+            Event::RunFinished(finished) => {
+                for entry in ended(&mut self.adopting, finished) {
+                    self.adopt(&entry);
+                }
+                self.run_finished(recorded, finished);
+            }
             Event::SchemaRecorded(picture) => {
                 self.schema = Some(SchemaPicture {
                     snapshot: picture.snapshot,

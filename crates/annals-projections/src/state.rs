@@ -9,6 +9,7 @@ use annals_events::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::adoption::ended;
 use crate::applied::AppliedSet;
 use crate::approvals::ApprovalBook;
 use crate::backups::BackupCatalog;
@@ -25,7 +26,7 @@ use crate::seen::Sighting;
 /// spelled otherwise, a kind of event that is understood from then on, or the same event
 /// understood otherwise. A cache of another version is not read. The golden state in
 /// `tests/golden/replay/` changes exactly when this number does.
-pub const PROJECTION_VERSION: u32 = 1;
+pub const PROJECTION_VERSION: u32 = 3;
 
 /// The last event that was folded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,7 +141,7 @@ impl State {
     }
 
     fn took_effect(&mut self, key: StepKey, recorded: &Recorded, measured: Option<(u64, String)>) {
-        if let Some(step) = self.recovery.open_step.as_ref().filter(|step| step.key == key) {
+        if let Some(step) = self.recovery.open_step(key) {
             self.applied.take(step, recorded, measured);
         }
     }
@@ -169,6 +170,10 @@ impl Projection for State {
                 ReconciledAs::NoEffect | ReconciledAs::Partial => {}
             },
             Event::RunFinished(finished) => {
+                // The recovery state holds them until it learns the same, below.
+                for entry in ended(&mut self.recovery.adopting.clone(), finished) {
+                    self.applied.adopt(&entry);
+                }
                 match finished.outcome {
                     RunOutcome::Succeeded => self.counts.runs_succeeded += 1,
                     RunOutcome::Failed => self.counts.runs_failed += 1,
@@ -212,6 +217,7 @@ impl Projection for State {
             | Event::StatementStarted(_)
             | Event::StatementSucceeded(_)
             | Event::StepFailed(_)
+            | Event::BaselineAdopted(_)
             | Event::SchemaRecorded(_) => {}
         }
         // Last: it forgets the step in doubt that has just taken effect.

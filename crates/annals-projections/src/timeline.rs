@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use annals_events::{
-    ApprovalId, CheckOutcome, CheckResults, Digest, Direction, Effect, Event, LeafHash,
-    ReconciledAs, Recorded, RecordedError, RunFinished, RunId, RunOutcome, Seq, StepKey, Timestamp,
+    AdoptionBasis, ApprovalId, BaselineAdopted, CheckOutcome, CheckResults, Digest, Direction,
+    Effect, Event, LeafHash, ReconciledAs, Recorded, RecordedError, RunFinished, RunId, RunOutcome,
+    Seq, StepKey, Timestamp,
 };
 
 use crate::replay::Projection;
@@ -302,6 +303,7 @@ impl Timeline {
             E::BackupRemoved(e) => {
                 (Note, format!("backup {} removed: {}", short(&e.backup), e.reason))
             }
+            E::BaselineAdopted(e) => adopted(e),
             E::Unknown(e) => {
                 let (kind, schema) = (&e.kind, e.schema);
                 (Note, format!("{kind}, schema {schema}: from a newer annals, not understood"))
@@ -344,6 +346,7 @@ pub(crate) fn subject(event: &Event) -> (Option<RunId>, Option<u64>) {
         Event::StepFailed(e) => step(e.key()),
         Event::StepReconciled(e) => step(e.key()),
         Event::RunFinished(e) => (Some(e.run), None),
+        Event::BaselineAdopted(e) => step(e.key()),
         Event::SchemaRecorded(e) => (e.run, None),
         Event::EmergencyDeclared(e) => (Some(e.run), None),
         Event::BackupTaken(e) => (e.run, None),
@@ -385,6 +388,15 @@ impl Projection for Timeline {
                 };
                 self.run_mut(started.run).steps.insert(started.step, step);
             }
+            Event::BaselineAdopted(adopted) => {
+                let step = KnownStep {
+                    id: format!("{}_{}", adopted.version, adopted.name),
+                    direction: adopted.direction,
+                    intent_seq: recorded.seq,
+                    intent_hash: recorded.leaf,
+                };
+                self.run_mut(adopted.run).steps.insert(adopted.step, step);
+            }
             Event::StepSucceeded(done) => self.took_effect(done.key()),
             Event::StepReconciled(settled) => match settled.found {
                 ReconciledAs::TookEffect => self.took_effect(settled.key()),
@@ -422,6 +434,25 @@ impl Projection for Timeline {
             | Event::BackupRemoved(_)
             | Event::Unknown(_) => {}
         }
+    }
+}
+
+/// What a person takes the target's word for.
+fn adopted(e: &BaselineAdopted) -> (Tone, String) {
+    let id = format!("{}_{}", e.version, e.name);
+    let change = match e.direction {
+        Direction::Up => "applied",
+        Direction::Down => "rolled back",
+    };
+    let reason = e.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    match (e.basis, e.holds) {
+        (AdoptionBasis::Lost, false) => {
+            (Tone::Bad, format!("lost by the target: {id} is not {change} there{reason}"))
+        }
+        (AdoptionBasis::Lost, true) => {
+            (Tone::Note, format!("ledger row put back: {id} is {change} in the target{reason}"))
+        }
+        (basis, _) => (Tone::Note, format!("adopted as {change} ({basis}): {id}{reason}")),
     }
 }
 

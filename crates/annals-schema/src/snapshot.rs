@@ -124,7 +124,7 @@ pub struct Snapshot {
     objects: BTreeMap<ObjectKey, BTreeMap<String, String>>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
     format: u32,
@@ -174,14 +174,19 @@ impl Snapshot {
 
     /// The stored form: canonical JSON.
     pub fn to_canonical_json(&self) -> String {
-        let objects = self.objects.iter().map(|(key, attributes)| Object {
-            attributes: attributes.clone(),
-            kind: key.kind,
-            name: key.name.clone(),
-        });
-        let stored = Stored { format: SNAPSHOT_FORMAT, objects: objects.collect() };
-        let value = serde_json::to_value(stored).expect("a snapshot has string keys only");
-        canonical_json(&value).expect("invariant: attribute names are ASCII, values are strings")
+        // One object after the other: a tree of all of them is many times as large as their text.
+        let mut text = format!("{{\"format\":{SNAPSHOT_FORMAT},\"objects\":[");
+        for (at, (key, attributes)) in self.objects.iter().enumerate() {
+            if at > 0 {
+                text.push(',');
+            }
+            let (attributes, name) = (attributes.clone(), key.name.clone());
+            let object = Object { attributes, kind: key.kind, name };
+            let value = serde_json::to_value(object).expect("an object has string keys only");
+            let object = canonical_json(&value);
+            text += &object.expect("invariant: attribute names are ASCII, values are strings");
+        }
+        text + "]}"
     }
 
     /// SHA-256 over the stored form. Only pictures of one server major version compare.
@@ -206,6 +211,21 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_object_by_object_is_the_canonical_form_of_the_whole() {
+        let object = |name: &str| Object {
+            attributes: BTreeMap::from([("is".into(), "a \"table\"\n".into())]),
+            kind: ObjectKind::Table,
+            name: name.to_owned(),
+        };
+        for objects in [vec![], vec![object("public.a")], vec![object("public.a"), object("b.é")]]
+        {
+            let written = Snapshot::new(objects).to_canonical_json();
+            let whole: serde_json::Value = serde_json::from_str(&written).unwrap();
+            assert_eq!(canonical_json(&whole).unwrap(), written);
+        }
+    }
 
     #[test]
     fn a_snapshot_survives_its_stored_form() {

@@ -17,7 +17,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         let direction = if up { Direction::Up } else { Direction::Down };
         Step { run: run(n), step, version, ordinal, direction }
     });
-    (step, 0..32u8, 1..4u64).prop_map(|(step, kind, number)| event_of(step, kind, number))
+    (step, 0..34u8, 1..4u64).prop_map(|(step, kind, number)| event_of(step, kind, number))
 }
 
 fn event_of(step: Step, kind: u8, number: u64) -> Event {
@@ -33,6 +33,7 @@ fn event_of(step: Step, kind: u8, number: u64) -> Event {
         13 if number == 1 => step.reconciled(ReconciledAs::NoEffect),
         13 => step.reconciled(ReconciledAs::Partial),
         14 => run_started(n, step.direction, number),
+        15 if number == 3 => run_finished(n, RunOutcome::Succeeded, None, number),
         15 => run_finished(n, RunOutcome::Interrupted, None, number),
         16 => schema_recorded(number),
         17 if number == 1 => unheard_of(),
@@ -75,7 +76,9 @@ fn around(step: Step, kind: u8, number: u64) -> Event {
         }
         29 => BackupVerified { backup, depth, result }.into(),
         30 => BackupRemoved { backup, reason }.into(),
-        _ => BackupFailed { reason, run: None }.into(),
+        31 => BackupFailed { reason, run: None }.into(),
+        32 => adopted(step, AdoptionBasis::Declared, true, None),
+        _ => adopted(step, AdoptionBasis::Lost, number == 1, None),
     }
 }
 
@@ -113,12 +116,20 @@ fn check_history(history: &History, events: &[Recorded]) -> Result<(), TestCaseE
     }
     for change in history.changes() {
         let intent = events.iter().find(|recorded| recorded.leaf == change.intent_hash).unwrap();
-        prop_assert!(matches!(&intent.event, Event::StepStarted(s) if s.key() == change.key));
+        let key = match &intent.event {
+            Event::StepStarted(started) => started.key(),
+            Event::BaselineAdopted(adopted) => adopted.key(),
+            other => return Err(TestCaseError::fail(format!("{other:?} announces nothing"))),
+        };
+        prop_assert_eq!(key, change.key);
     }
     let outcomes = events.iter().filter(|recorded| {
         matches!(
             recorded.event,
-            Event::StepSucceeded(_) | Event::StepFailed(_) | Event::StepReconciled(_)
+            Event::StepSucceeded(_)
+                | Event::StepFailed(_)
+                | Event::StepReconciled(_)
+                | Event::BaselineAdopted(_)
         )
     });
     prop_assert!(history.changes().len() + history.failures().len() <= outcomes.count());
@@ -211,7 +222,7 @@ proptest! {
         let started = |run: RunId| {
             events.iter().any(|r| matches!(&r.event, Event::StepStarted(s) if s.run == run))
         };
-        prop_assert!(recovery.open_step.as_ref().is_none_or(|step| started(step.key.run)));
+        prop_assert!(recovery.open_steps.iter().all(|step| started(step.key.run)));
         let state: State = replay(&events);
         prop_assert_eq!(&state.recovery, &recovery);
         prop_assert_eq!(state.counts.events, events.len() as u64);

@@ -53,7 +53,7 @@ fn a_failed_step_is_a_failure_and_no_change() {
     assert_eq!((&failure.version, failure.seq, failure.run), (&v(1), Seq(1), run(1)));
     assert_eq!(failure.error.as_ref().unwrap().code.as_deref(), Some("42P01"));
     let recovery: RecoveryState = replay(&events);
-    assert_eq!((recovery.open_step, recovery.partial.len()), (None, 0));
+    assert_eq!((recovery.open_steps.len(), recovery.partial.len()), (0, 0));
 }
 
 /// Started, its first statement done, and then settled as `found`.
@@ -74,7 +74,7 @@ fn a_step_in_doubt_that_took_effect_is_applied_without_a_duration() {
     let [change] = history.applied() else { panic!("{history:?}") };
     assert_eq!((change.seq, change.duration_us), (Seq(3), None));
     assert!(history.failures().is_empty());
-    assert_eq!((recovery.open_step, recovery.partial.len()), (None, 0));
+    assert_eq!((recovery.open_steps.len(), recovery.partial.len()), (0, 0));
     assert_eq!(recovery.schema, None);
 }
 
@@ -84,7 +84,7 @@ fn a_step_in_doubt_without_effect_is_a_failure_without_an_error() {
     assert!(history.changes().is_empty());
     let [failure] = history.failures() else { panic!("{history:?}") };
     assert_eq!((failure.seq, &failure.error), (Seq(3), &None));
-    assert_eq!((recovery.open_step, recovery.partial.len()), (None, 0));
+    assert_eq!((recovery.open_steps.len(), recovery.partial.len()), (0, 0));
     assert_eq!(recovery.schema.unwrap().objects, 3);
 }
 
@@ -93,7 +93,7 @@ fn a_step_in_doubt_with_part_of_its_effect_is_half_done() {
     let (history, recovery) = settled(ReconciledAs::Partial);
     assert!(history.changes().is_empty());
     assert_eq!(history.failures().len(), 1);
-    assert_eq!((&recovery.open_step, recovery.schema), (&None, None));
+    assert_eq!((recovery.open_steps.len(), recovery.schema), (0, None));
     let progress: Vec<_> = recovery.partial[&v(1)].progress.clone().into_iter().collect();
     assert_eq!(progress, [(1, StatementState::Started)]);
 }
@@ -103,7 +103,7 @@ fn an_open_step_is_in_doubt_until_its_own_outcome() {
     let (this, other) = (step(1, 1, 1), step(2, 1, 1));
     let open = |rest: Vec<Event>| {
         let recovery: RecoveryState = replay(&Log::of([vec![this.started()], rest].concat()));
-        recovery.open_step.map(|step| step.key.run)
+        recovery.open_steps.first().map(|step| step.key.run)
     };
     assert_eq!(open(vec![]), Some(run(1)));
     assert_eq!(open(vec![other.succeeded(), other.failed(Effect::None)]), Some(run(1)));
@@ -113,11 +113,24 @@ fn an_open_step_is_in_doubt_until_its_own_outcome() {
 }
 
 #[test]
+fn steps_of_one_transaction_are_in_doubt_together_and_settled_each_by_its_own_outcome() {
+    let (a, b) = (step(1, 1, 1), Step { step: 1, ..step(1, 2, 1) });
+    let open = |rest: Vec<Event>| {
+        let facts = [vec![a.started(), b.started()], rest].concat();
+        let recovery: RecoveryState = replay(&Log::of(facts));
+        recovery.open_steps.iter().map(|step| step.key.step).collect::<Vec<_>>()
+    };
+    assert_eq!(open(vec![]), [0, 1]);
+    assert_eq!(open(vec![b.succeeded()]), [0]);
+    assert_eq!(open(vec![a.reconciled(ReconciledAs::TookEffect), b.failed(Effect::None)]), [0; 0]);
+}
+
+#[test]
 fn progress_belongs_to_the_step_that_made_it() {
     let (this, other) = (step(1, 1, 1), step(2, 1, 1));
     let events = Log::of([this.started(), this.statement_started(1), other.statement_started(2)]);
     let recovery: RecoveryState = replay(&events);
-    let progress = recovery.open_step.unwrap().progress;
+    let progress = recovery.open_steps[0].progress.clone();
     assert_eq!(progress.into_iter().collect::<Vec<_>>(), [(1, StatementState::Started)]);
 }
 
@@ -131,7 +144,7 @@ fn partial_progress_is_kept_and_continued() {
     let (first, second) = (step(1, 1, 1), step(2, 1, 1));
     let mut facts = first.half();
     let half: RecoveryState = replay(&Log::of(facts.clone()));
-    assert_eq!(half.open_step, None);
+    assert!(half.open_steps.is_empty());
     assert_eq!(progress_of(&half.partial[&v(1)]), [(1, Succeeded), (2, Started)]);
     facts.extend([
         second.started(),
@@ -140,12 +153,12 @@ fn partial_progress_is_kept_and_continued() {
         second.statement_started(3),
     ]);
     let continued: RecoveryState = replay(&Log::of(facts.clone()));
-    let open = continued.open_step.unwrap();
+    let open = continued.open_steps[0].clone();
     assert_eq!(open.key.run, run(2));
     assert_eq!(progress_of(&open), [(1, Succeeded), (2, Succeeded), (3, Started)]);
     facts.extend([second.statement_succeeded(3), second.succeeded()]);
     let done: RecoveryState = replay(&Log::of(facts));
-    assert_eq!((done.open_step, done.partial.len()), (None, 0));
+    assert_eq!((done.open_steps.len(), done.partial.len()), (0, 0));
 }
 
 #[test]
@@ -171,7 +184,7 @@ fn a_continuation_that_never_began_leaves_the_step_half_done() {
     for end in [second.failed(Effect::None), second.reconciled(ReconciledAs::NoEffect)] {
         let facts = [step(1, 1, 1).half(), vec![second.started(), end]].concat();
         let recovery: RecoveryState = replay(&Log::of(facts));
-        assert_eq!(recovery.open_step, None);
+        assert!(recovery.open_steps.is_empty());
         let half = recovery.partial.get(&v(1)).expect("it has not been finished");
         let expected = [(1, StatementState::Succeeded), (2, StatementState::Started)];
         assert_eq!(progress_of(half), expected);
@@ -183,7 +196,7 @@ fn another_change_of_the_version_begins_without_progress() {
     let facts = [step(1, 1, 1).half(), vec![step(2, 1, 2).started()]].concat();
     let recovery: RecoveryState = replay(&Log::of(facts));
     assert!(recovery.partial.is_empty());
-    assert!(recovery.open_step.unwrap().progress.is_empty());
+    assert!(recovery.open_steps[0].progress.is_empty());
 }
 
 #[test]

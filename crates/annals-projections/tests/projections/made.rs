@@ -168,3 +168,37 @@ pub(crate) fn checked(result: CheckOutcome, findings: u64) -> Event {
     };
     IntegrityChecked { checks, findings, report: blob(), result }.into()
 }
+
+/// An entry of an adoption in the run of `step`.
+pub(crate) fn adopted(
+    step: Step,
+    basis: AdoptionBasis,
+    holds: bool,
+    remains: Option<EarlierChange>,
+) -> Event {
+    let name = format!("m{}", step.version);
+    BaselineAdopted {
+        basis,
+        direction: step.direction,
+        evidence: Box::new(AdoptionEvidence {
+            file: FileStanding::NotCompared,
+            found: "somebody says so".into(),
+            row: None,
+            timeline: Some(2),
+            timeline_then: Some(1),
+            transaction_status: None,
+        }),
+        file: file(&format!("{}_{name}.sql", step.version)),
+        holds,
+        name,
+        ordinal: step.ordinal,
+        parent: None,
+        reason: Some("because".into()),
+        remains: remains.map(Box::new),
+        rollback: None,
+        run: step.run,
+        step: step.step,
+        version: v(step.version),
+    }
+    .into()
+}

@@ -339,6 +339,41 @@ fn emergency(story: &mut Story) {
     story.anchored("vault", "directory");
 }
 
+/// Somebody begins to adopt what a tool of old has applied, and thinks better of it.
+fn not_adopted(story: &mut Story) {
+    story.wait(MINUTE_US);
+    story.say(RunStarted {
+        direction: Direction::Up,
+        plan: blob("adoption 9").digest,
+        run: run(9),
+        steps: 1,
+    });
+    story.say(BaselineAdopted {
+        basis: AdoptionBasis::Declared,
+        direction: Direction::Up,
+        evidence: Box::new(AdoptionEvidence {
+            file: FileStanding::NotCompared,
+            found: "Grace says so".to_owned(),
+            row: None,
+            timeline: Some(1),
+            timeline_then: None,
+            transaction_status: None,
+        }),
+        file: file("005_audit.sql"),
+        holds: true,
+        name: "audit".to_owned(),
+        ordinal: 3,
+        parent: None,
+        reason: Some("it was applied by hand".to_owned()),
+        remains: None,
+        rollback: None,
+        run: run(9),
+        step: 0,
+        version: "005".parse().unwrap(),
+    });
+    story.ended(9, RunOutcome::Interrupted, Some("the target was lost"), 0);
+}
+
 /// Up again; the last step is in doubt when the log ends.
 fn end(story: &mut Story) {
     story.wait(7 * DAY_US);
@@ -362,6 +397,7 @@ pub(crate) fn story() -> Story {
     half_way(&mut story);
     moving_house(&mut story);
     emergency(&mut story);
+    not_adopted(&mut story);
     end(&mut story);
     story
 }

@@ -27,7 +27,7 @@ fn the_state_at_the_end_of_the_story_is_told_in_full() {
     assert_eq!(gone, ["005"]);
     assert_eq!(state.applied.last_applied().unwrap().file, "004_index.sql");
     assert_eq!(state.applied.last_rolled_back().unwrap().file, "004_index_rollback.sql");
-    assert_eq!(state.recovery.open_step.as_ref().unwrap().id(), "005_audit");
+    assert_eq!(state.recovery.open_steps.first().as_ref().unwrap().id(), "005_audit");
     let open = state.recovery.open_run.as_ref().unwrap();
     assert_eq!((open.by.as_str(), open.host.as_str()), ("Ada", "build-7"));
     assert_eq!(state.recovery.last_known_good.as_ref().unwrap().as_str(), "003");
@@ -37,7 +37,7 @@ fn the_state_at_the_end_of_the_story_is_told_in_full() {
     assert_eq!(state.home.moved.as_ref().unwrap().to, "postgres:7412345678901234567/app");
     assert_eq!(state.home.store.as_ref().unwrap().format, 2);
     let counts = state.counts;
-    assert_eq!([counts.runs_succeeded, counts.runs_failed, counts.runs_interrupted], [3, 2, 2]);
+    assert_eq!([counts.runs_succeeded, counts.runs_failed, counts.runs_interrupted], [3, 2, 3]);
     assert_eq!([counts.verifications_passed, counts.verifications_failed], [3, 1]);
     let pending: Vec<_> = seen(5).pending(&state.applied).map(|m| m.name.clone()).collect();
     assert_eq!(pending, ["005_audit.sql"]);

@@ -72,7 +72,7 @@ fn the_golden_log_tells_a_story_that_ends_well() {
     let (history, recovery): (History, RecoveryState) =
         (replay(&whole.events), replay(&whole.events));
     assert!(whole.events.len() > 300, "complete and partial tiles, and two levels of them");
-    assert!(recovery.open_run.is_none() && recovery.open_step.is_none(), "{recovery:#?}");
+    assert!(recovery.open_run.is_none() && recovery.open_steps.is_empty(), "{recovery:#?}");
     assert!(recovery.partial.is_empty());
     let applied: Vec<String> = history.applied().iter().map(|change| change.id()).collect();
     assert!(applied.len() > 20 && applied.is_sorted(), "{applied:?}");
