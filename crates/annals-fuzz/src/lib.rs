@@ -28,6 +28,7 @@ pub fn all() -> Vec<(&'static str, Target, Vec<Vec<u8>>)> {
         ("tile_bytes", targets::tile_bytes, seeds::tile_bytes()),
         ("bundle_bytes", targets::bundle_bytes, seeds::bundle_bytes()),
         ("tlog_proof", targets::tlog_proof, seeds::tlog_proofs()),
+        ("sql_pieces", targets::sql_pieces, seeds::sql_files()),
         ("merkle_proof", targets::merkle_proof, seeds::merkle_proofs()),
     ]
 }

@@ -67,6 +67,21 @@ pub fn verifier_keys() -> Vec<Vec<u8>> {
     vec![key.to_string().into_bytes(), format!("{key}\n").into_bytes(), example.into()]
 }
 
+/// Files with everything that breaks a search for semicolons.
+pub fn sql_files() -> Vec<Vec<u8>> {
+    let files = [
+        "select 1;",
+        "\u{feff}-- a ; '\r\nselect 'a;''b', E'\\';', U&'x', B'0', \"c;\"\"\" /* ; /* */ ' */;\r\n",
+        "select $$;$a$;$$, $a$;$$;$b$;$a$, a$b$, $1 from größe;",
+        "create or replace function f() returns int begin atomic; select case 1 when 1 then 2 end; end;\
+         select 3",
+        "create rule r as on insert to t do also (delete from a; delete from b);",
+        "copy t (a) from stdin with (format csv); -- x\r\n1;'\n\\.x\n\\.\r\nselect 2;",
+        "copy t from stdin;\n\\.",
+    ];
+    files.map(|file| file.as_bytes().to_vec()).into()
+}
+
 /// Paths of tiles and of bundles.
 pub fn tile_paths() -> Vec<Vec<u8>> {
     let tile = |level, index, width| TileId { level, index, width }.path();

@@ -5,6 +5,7 @@ use annals_events::{
     TreeHash, check_canonical, decode, seal, verify_consistency, verify_inclusion,
 };
 use annals_keys::{Checkpoint, MAX_TLOG_PROOF_BYTES, SignedNote, TlogProof, VerifierKey};
+use annals_migrations::{Cut, Cutter};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
@@ -208,6 +209,34 @@ pub fn tlog_proof(bytes: &[u8]) -> bool {
     assert_ne!(proof.extra(), Some(&[][..]), "no extra data is no line");
     assert_spelled(proof.to_string().as_bytes(), bytes);
     assert!(signed_note(proof.checkpoint().as_bytes()));
+    true
+}
+
+/// `Cutter`: the parts are the text, whatever it is read with; and what the grammar makes of it are
+/// these parts.
+pub fn sql_pieces(bytes: &[u8]) -> bool {
+    let mut cutter = Cutter::new(bytes);
+    let (mut all, mut statements) = (Vec::new(), Vec::new());
+    loop {
+        match cutter.next_cut() {
+            Err(_) => return false,
+            Ok(None) => break,
+            Ok(Some(cut)) => {
+                assert!(!cut.text().is_empty(), "an empty part");
+                if let Cut::Statement { text, start, .. } = cut {
+                    assert_eq!(start, all.len() as u64, "where a statement starts");
+                    statements.push(text.to_owned());
+                }
+                all.extend_from_slice(cut.text().as_bytes());
+            }
+        }
+    }
+    assert_spelled(&all, bytes);
+    let text = std::str::from_utf8(bytes).expect("what was cut is UTF-8");
+    if let Ok(script) = annals_migrations::parse(text.trim_start_matches('\u{feff}')) {
+        let read: Vec<String> = script.statements.into_iter().map(|s| s.text).collect();
+        assert_eq!(read, statements, "two readers");
+    }
     true
 }
 

@@ -58,7 +58,7 @@ macro_rules! targets {
 
 targets! {
     canonical_json event_line signed_note checkpoint checkpoint_text verifier_key tile_path
-    tile_bytes bundle_bytes tlog_proof merkle_proof
+    tile_bytes bundle_bytes tlog_proof sql_pieces merkle_proof
 }
 
 /// Mistakes as they are made, each in a parser around a good one: the mutations find them all.

@@ -13,6 +13,7 @@ fn plan(direction: Direction, statements: &[&str]) -> Plan {
         class: StatementClass::Transactional,
         line: 1,
         sql: (*sql).to_owned(),
+        data: None,
     });
     let step = PlannedStep {
         direction,
@@ -22,6 +23,7 @@ fn plan(direction: Direction, statements: &[&str]) -> Plan {
         ordinal: 1,
         rollback: None,
         statements: statements.collect(),
+        streamed: None,
         timeouts: Timeouts { lock_ms: 0, lock_outside_ms: 0, statement_ms: 0 },
         version: "1".parse().unwrap(),
     };
@@ -37,6 +39,7 @@ fn plan(direction: Direction, statements: &[&str]) -> Plan {
             database: "d".into(),
         },
         out_of_order: Vec::new(),
+        single_transaction: false,
         steps: vec![step],
     }
 }

@@ -1,8 +1,12 @@
 //! `-- annals: key=value` lines at the top of a file.
 
+use crate::backfill::{self, BackfillDirective};
+
 /// What a file asks of the executor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Directives {
+    /// `backfill=<table>.<column>`: the statement is run for batch after batch of that key.
+    pub backfill: Option<BackfillDirective>,
     /// `transaction=on|off`: whether the whole file is one transaction. Default on.
     pub transaction: bool,
     /// `lock_timeout=<duration>`: longest wait for a lock, in milliseconds; 0 waits for ever.
@@ -13,7 +17,12 @@ pub struct Directives {
 
 impl Default for Directives {
     fn default() -> Self {
-        Self { transaction: true, lock_timeout_ms: None, statement_timeout_ms: None }
+        Self {
+            backfill: None,
+            transaction: true,
+            lock_timeout_ms: None,
+            statement_timeout_ms: None,
+        }
     }
 }
 
@@ -27,7 +36,8 @@ pub struct DirectiveError {
     pub reason: String,
 }
 
-const KNOWN: &str = "transaction=on|off, lock_timeout=<duration>, statement_timeout=<duration>";
+const KNOWN: &str = "transaction=on|off, lock_timeout=<duration>, statement_timeout=<duration>, \
+    backfill=<table>.<column>, batch=<rows>, pause=<duration>";
 
 /// The longest timeout PostgreSQL takes: 2^31 − 1 ms, about 24 days.
 const MAX_TIMEOUT_MS: u64 = i32::MAX as u64;
@@ -60,8 +70,10 @@ pub(crate) fn collect<'a>(
     header_end: usize,
 ) -> (Directives, Vec<DirectiveError>) {
     let mut directives = Directives::default();
+    let mut pace = Pace::default();
     let mut seen: Vec<String> = Vec::new();
     let mut errors = Vec::new();
+    let mut last = 0;
     for (offset, comment) in comments {
         let Some(text) = directive_text(comment) else {
             continue;
@@ -71,20 +83,58 @@ pub(crate) fn collect<'a>(
             refuse("a directive stands at the top of the file, before the first statement".into());
             continue;
         }
-        for pair in text.split(',').map(str::trim) {
+        last = offset;
+        for pair in pairs(text) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             if seen.iter().any(|seen| seen == key) {
                 refuse(format!("directive {key:?} stands twice"));
-            } else if let Err(reason) = apply(&mut directives, key, value) {
+            } else if let Err(reason) = apply(&mut directives, &mut pace, key, value) {
                 refuse(reason);
             }
             seen.push(key.to_owned());
         }
     }
+    let (asked, alone) = (directives.backfill.is_some(), pace != Pace::default());
+    if asked && seen.iter().any(|key| key == "transaction") {
+        let reason = "a backfill has a transaction for each batch; leave the directive transaction \
+                      out";
+        errors.push(DirectiveError { offset: last, reason: reason.to_owned() });
+    } else if alone && !asked && errors.is_empty() {
+        let reason = "batch and pause belong to a backfill; name its key with \
+                      backfill=<table>.<column>";
+        errors.push(DirectiveError { offset: last, reason: reason.to_owned() });
+    }
+    if let Some(backfill) = &mut directives.backfill {
+        directives.transaction = false;
+        backfill.batch = pace.batch.unwrap_or(backfill::DEFAULT_BATCH);
+        backfill.pause_ms = pace.pause_ms.unwrap_or(backfill::DEFAULT_PAUSE_MS);
+    }
     (directives, errors)
 }
 
-fn apply(directives: &mut Directives, key: &str, value: &str) -> Result<(), String> {
+/// What stands between the commas; a comma in a quoted name is part of it.
+fn pairs(text: &str) -> Vec<&str> {
+    let mut quoted = false;
+    let at_comma = |c: char| {
+        quoted ^= c == '"';
+        c == ',' && !quoted
+    };
+    text.split(at_comma).map(str::trim).collect()
+}
+
+/// How fast a backfill goes, as far as the file says.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Pace {
+    batch: Option<u64>,
+    pause_ms: Option<u64>,
+}
+
+fn apply(
+    directives: &mut Directives,
+    pace: &mut Pace,
+    key: &str,
+    value: &str,
+) -> Result<(), String> {
     let duration = || {
         parse_duration_ms(value)
             .map(Some)
@@ -96,6 +146,13 @@ fn apply(directives: &mut Directives, key: &str, value: &str) -> Result<(), Stri
         ("transaction", _) => return Err(format!("transaction is on or off, got {value:?}")),
         ("lock_timeout", _) => directives.lock_timeout_ms = duration()?,
         ("statement_timeout", _) => directives.statement_timeout_ms = duration()?,
+        ("backfill", _) => {
+            let (table, column) = backfill::parse_key(value)?;
+            let (batch, pause_ms) = (backfill::DEFAULT_BATCH, backfill::DEFAULT_PAUSE_MS);
+            directives.backfill = Some(BackfillDirective { table, column, batch, pause_ms });
+        }
+        ("batch", _) => pace.batch = Some(backfill::parse_batch(value)?),
+        ("pause", _) => pace.pause_ms = duration()?,
         _ => return Err(format!("unknown directive {key:?}; known are {KNOWN}")),
     }
     Ok(())
@@ -120,6 +177,7 @@ mod tests {
             "-- annals: statement_timeout=5min",
         ]);
         let expected = Directives {
+            backfill: None,
             transaction: false,
             lock_timeout_ms: Some(500),
             statement_timeout_ms: Some(300_000),
@@ -137,5 +195,35 @@ mod tests {
             assert!(read(&[bad]).is_err(), "{bad}");
         }
         assert!(read(&["-- annals: lock_timeout=1s", "-- annals: lock_timeout=2s"]).is_err());
+    }
+
+    #[test]
+    fn a_backfill_names_its_key_and_its_pace() {
+        let backfill = |lines: &[&str]| read(lines).unwrap().backfill.unwrap();
+        let of = |table: &str, column: &str, batch, pause_ms| BackfillDirective {
+            table: table.to_owned(),
+            column: column.to_owned(),
+            batch,
+            pause_ms,
+        };
+        let plain = ["-- annals: backfill=orders.id"];
+        assert_eq!(backfill(&plain), of("orders", "id", 1_000, 100));
+        assert!(!read(&plain).unwrap().transaction);
+        let paced = ["-- annals: pause=0, batch=5000", "-- annals: backfill=s.\"a, b\".\"=\""];
+        assert_eq!(backfill(&paced), of("s.\"a, b\"", "\"=\"", 5_000, 0));
+        for bad in [
+            "-- annals: backfill=orders",
+            "-- annals: backfill=",
+            "-- annals: backfill=a.b, batch=0",
+            "-- annals: backfill=a.b, batch=+5",
+            "-- annals: backfill=a.b, batch=1000001",
+            "-- annals: backfill=a.b, pause=fast",
+            "-- annals: backfill=a.b, transaction=off",
+            "-- annals: backfill=a.b, backfill=a.c",
+            "-- annals: batch=5",
+            "-- annals: pause=1s",
+        ] {
+            assert!(read(&[bad]).is_err(), "{bad}");
+        }
     }
 }

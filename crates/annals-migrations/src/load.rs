@@ -4,17 +4,25 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use annals_events::Version;
 
 use crate::names::{self, NameError};
 use crate::set::{Migration, MigrationSet, Problem, SourceFile};
+use crate::stream::{self, LargeFile};
 
 /// The file in the migrations folder that pins another order than the numeric one.
 pub const ORDER_FILE: &str = "order";
 
-/// The largest migration file read: 16 MiB. Bulk data belongs in a loader, not in a migration.
-pub const MAX_FILE_BYTES: u64 = 16 << 20;
+/// The largest migration file: 1 GiB. What is larger belongs in a loader, not in a migration.
+pub const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// The largest file whose SQL is held and stands in the plan: 1 MiB. Larger ones are streamed.
+pub const INLINE_FILE_BYTES: u64 = 1 << 20;
+
+/// What most migration files are shorter than.
+const USUAL_FILE_BYTES: usize = 16 << 10;
 
 /// The most files of one folder.
 const MAX_FILES: usize = 100_000;
@@ -41,9 +49,14 @@ pub struct LoadOptions {
 ///
 /// Every problem found with names, files and pairing, in the order of their paths.
 pub fn load(options: &LoadOptions) -> Result<MigrationSet, Vec<Problem>> {
-    let mut problems = Vec::new();
-    let ups = read_folder(options, &options.migrations, ".sql", &mut problems);
-    let mut downs = read_folder(options, &options.rollbacks, "_rollback.sql", &mut problems);
+    // Thousands of small files take their time; the folders have nothing to do with each other.
+    let (ups, downs) = thread::scope(|scope| {
+        let downs = scope.spawn(|| read_folder(options, &options.rollbacks, "_rollback.sql"));
+        let ups = read_folder(options, &options.migrations, ".sql");
+        (ups, downs.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let ((ups, mut problems), (mut downs, of_downs)) = (ups, downs);
+    problems.extend(of_downs);
     let mut migrations = Vec::with_capacity(ups.len());
     for (version, (name, up)) in ups {
         let down = downs.remove(&version);
@@ -83,23 +96,23 @@ fn read_folder(
     options: &LoadOptions,
     folder: &Path,
     suffix: &'static str,
-    problems: &mut Vec<Problem>,
-) -> Files {
-    let mut files = Files::new();
+) -> (Files, Vec<Problem>) {
+    let (mut files, mut problems) = (Files::new(), Vec::new());
     let entries = match fs::read_dir(options.workspace.join(folder)) {
         Ok(entries) => entries,
         Err(error) => {
             problems.push(problem(folder, format!("cannot read the folder: {error}")));
-            return files;
+            return (files, problems);
         }
     };
-    let mut names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
-    names.sort();
-    if names.len() > MAX_FILES {
+    let entries = entries.filter_map(Result::ok);
+    let mut entries: Vec<_> = entries.map(|entry| (entry.file_name(), entry)).collect();
+    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+    if entries.len() > MAX_FILES {
         problems.push(problem(folder, format!("holds more than {MAX_FILES} files")));
-        return files;
+        return (files, problems);
     }
-    for name in names {
+    for (name, entry) in entries {
         let path = folder.join(&name);
         let Some(name) = name.to_str() else {
             problems.push(problem(&path, "the file name is not UTF-8; rename it"));
@@ -108,12 +121,12 @@ fn read_folder(
         if name.starts_with('.') || name == "README.md" || name == ORDER_FILE {
             continue;
         }
-        match read_file(options, &path, name, suffix) {
-            Ok((version, stem, file)) => insert(&mut files, version, stem, file, problems),
+        match read_file(&entry, &path, name, suffix) {
+            Ok((version, stem, file)) => insert(&mut files, version, stem, file, &mut problems),
             Err(found) => problems.push(found),
         }
     }
-    files
+    (files, problems)
 }
 
 fn insert(
@@ -132,14 +145,15 @@ fn insert(
 }
 
 fn read_file(
-    options: &LoadOptions,
+    entry: &fs::DirEntry,
     path: &Path,
     name: &str,
     suffix: &'static str,
 ) -> Result<(Version, String, SourceFile), Problem> {
-    let full = options.workspace.join(path);
+    let full = entry.path();
     let io = |error: std::io::Error| problem(path, format!("cannot be read: {error}"));
-    let kind = fs::symlink_metadata(&full).map_err(io)?.file_type();
+    // Of the link itself, where it is one.
+    let kind = entry.file_type().map_err(io)?;
     if kind.is_symlink() {
         return Err(problem(path, "is a symbolic link; put the file itself here"));
     }
@@ -148,18 +162,21 @@ fn read_file(
     }
     let (version, stem) = names::parse_file_name(name, suffix)
         .map_err(|error: NameError| problem(path, format!("{error}; rename it")))?;
-    let bytes = read_bounded(&full).map_err(io)?;
-    if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(problem(path, "is larger than 16 MiB; load bulk data with another tool"));
+    let mut opened = fs::File::open(&full).map_err(io)?;
+    // Most files are read by one call into this, and a second one that says that it was all.
+    let mut bytes = Vec::with_capacity(USUAL_FILE_BYTES);
+    opened.by_ref().take(INLINE_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 <= INLINE_FILE_BYTES {
+        bytes.shrink_to_fit();
+        return Ok((version, stem, SourceFile::new(path, bytes)?));
     }
-    let file = SourceFile::new(path, bytes)?;
+    let mut all = bytes.as_slice().chain(opened).take(MAX_FILE_BYTES + 1);
+    let (raw, blocks, bytes) = stream::measure(&mut all).map_err(io)?;
+    if bytes > MAX_FILE_BYTES {
+        return Err(problem(path, "is larger than 1 GiB; load bulk data with another tool"));
+    }
+    let file = SourceFile::large(path, raw, LargeFile { full, bytes, blocks });
     Ok((version, stem, file))
-}
-
-fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    fs::File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// Applies `migrations/order` where it exists: one version a line, `#` starts a comment, every

@@ -3,10 +3,13 @@
 use annals_events::{Digest, Direction, FileRef, LeafHash, StepMode, Version, canonical_json};
 use serde::{Deserialize, Serialize};
 
-use crate::sql::StatementClass;
+use crate::class::StatementClass;
 
 /// Version of the plan document.
-pub const PLAN_FORMAT: u32 = 1;
+pub const PLAN_FORMAT: u32 = 2;
+
+/// What a large file is hashed in.
+pub const BLOCK_BYTES: usize = 1 << 20;
 
 /// What must hold for the plan to be carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +47,26 @@ pub struct PlannedStatement {
     pub line: u32,
     /// Its text.
     pub sql: String,
+    /// The lines sent behind a `COPY … FROM stdin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+}
+
+/// A file too large to stand in a plan: it is read again, piece by piece, while it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamedFile {
+    /// SHA-256 of each [`BLOCK_BYTES`] of it, in order; of the last one, what is left. No byte
+    /// reaches the server whose block is another one.
+    pub blocks: Vec<Digest>,
+    /// Its size.
+    pub bytes: u64,
+    /// Of its statements, those with data behind them.
+    pub copies: u64,
+    /// Where it lies in the workspace.
+    pub path: String,
+    /// Its statements. All of them can run in a transaction.
+    pub statements: u64,
 }
 
 /// One migration or rollback.
@@ -62,8 +85,11 @@ pub struct PlannedStep {
     pub ordinal: u64,
     /// Going up: the file that would undo it.
     pub rollback: Option<FileRef>,
-    /// What is sent, in order.
+    /// What is sent, in order; nothing of a file that is streamed.
     pub statements: Vec<PlannedStatement>,
+    /// What is sent instead, if it does not fit into a plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streamed: Option<StreamedFile>,
     /// Under which limits.
     pub timeouts: Timeouts,
     /// The migration's version.
@@ -74,6 +100,11 @@ impl PlannedStep {
     /// `<version>_<name>`.
     pub fn id(&self) -> String {
         format!("{}_{}", self.version, self.name)
+    }
+
+    /// How many statements it has.
+    pub fn statement_count(&self) -> u64 {
+        self.streamed.as_ref().map_or(self.statements.len() as u64, |file| file.statements)
     }
 }
 
@@ -93,6 +124,9 @@ pub struct Plan {
     pub precondition: Precondition,
     /// Versions that may be applied although newer ones are.
     pub out_of_order: Vec<Version>,
+    /// All steps take effect in one transaction, or none does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub single_transaction: bool,
     /// What is done, in order.
     pub steps: Vec<PlannedStep>,
 }

@@ -28,6 +28,20 @@ impl Position {
     }
 }
 
+impl Position {
+    /// The place behind `passed`, which begins here.
+    pub(crate) fn behind(self, passed: &str) -> Self {
+        let lines = passed.bytes().filter(|&b| b == b'\n').count();
+        let last = passed.rfind('\n').map_or(passed, |at| &passed[at + 1..]);
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let column = if lines > 0 { 1 } else { self.column };
+        Self {
+            line: self.line.saturating_add(count(lines)),
+            column: column.saturating_add(count(last.chars().count())),
+        }
+    }
+}
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.line, self.column)

@@ -6,8 +6,10 @@ use std::sync::OnceLock;
 
 use annals_events::{Digest, FileRef, Version};
 
+use crate::cut::{NOT_UTF8, hidden_character};
 use crate::position::Position;
 use crate::sql::{self, Script};
+use crate::stream::{self, LargeFile};
 
 /// Something wrong with a file, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,19 +32,23 @@ impl fmt::Display for Problem {
     }
 }
 
+/// What is kept of a file.
+#[derive(Debug, Clone)]
+enum Content {
+    /// Its text, without byte order mark.
+    Text(String),
+    /// Where it lies and what it was.
+    Large(LargeFile),
+}
+
 /// A migration or rollback file: its bytes as read, its SQL on demand.
 #[derive(Debug, Clone)]
 pub struct SourceFile {
     path: PathBuf,
     name: String,
     raw: Digest,
-    text: String,
+    content: Content,
     script: OnceLock<Result<Script, Vec<Problem>>>,
-}
-
-/// Characters that make text read otherwise than it runs (Unicode's bidirectional controls).
-fn is_bidi_control(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}')
 }
 
 impl SourceFile {
@@ -61,15 +67,30 @@ impl SourceFile {
         let text = String::from_utf8(bytes).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
             let text = String::from_utf8_lossy(&error.as_bytes()[..valid]);
-            problem(Position::of(&text, valid), "not UTF-8; save the file as UTF-8")
+            problem(Position::of(&text, valid), NOT_UTF8)
         })?;
         let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
-        if let Some((at, c)) = text.char_indices().find(|&(_, c)| c == '\0' || is_bidi_control(c)) {
-            let reason = format!("hidden character U+{:04X}; remove it", u32::from(c));
+        if let Some((at, reason)) = hidden_character(&text) {
             return Err(problem(Position::of(&text, at), &reason));
         }
+        Ok(Self::of(path, raw, Content::Text(text)))
+    }
+
+    /// A file that is read again, piece by piece, whenever its SQL is asked for.
+    pub(crate) fn large(path: &Path, raw: Digest, file: LargeFile) -> Self {
+        Self::of(path, raw, Content::Large(file))
+    }
+
+    fn of(path: &Path, raw: Digest, content: Content) -> Self {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { path: path.to_owned(), name, raw, text, script: OnceLock::new() })
+        Self { path: path.to_owned(), name, raw, content, script: OnceLock::new() }
+    }
+
+    /// Takes over the SQL `older` has read, if it is the same file.
+    fn take_over(&mut self, older: Self) {
+        if self.path == older.path && self.raw == older.raw {
+            self.script = older.script;
+        }
     }
 
     /// Its path, relative to the workspace.
@@ -87,11 +108,6 @@ impl SourceFile {
         self.raw
     }
 
-    /// Its text, without byte order mark.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
     /// Its SQL, read on the first call.
     ///
     /// # Errors
@@ -99,14 +115,17 @@ impl SourceFile {
     /// Everything wrong with it, each with its place.
     pub fn script(&self) -> Result<&Script, &[Problem]> {
         let script = self.script.get_or_init(|| {
-            sql::parse(&self.text).map_err(|problems| {
-                let mut problems: Vec<Problem> = problems
+            let read = match &self.content {
+                Content::Text(text) => sql::parse(text).map_err(|problems| {
+                    let place = |offset| Some(Position::of(text, offset));
+                    problems.into_iter().map(|(offset, why)| (place(offset), why)).collect()
+                }),
+                Content::Large(file) => stream::survey(&self.path, file),
+            };
+            read.map_err(|complaints: Vec<_>| {
+                let mut problems: Vec<Problem> = complaints
                     .into_iter()
-                    .map(|(offset, reason)| Problem {
-                        path: self.path.clone(),
-                        position: Some(Position::of(&self.text, offset)),
-                        reason,
-                    })
+                    .map(|(position, reason)| Problem { path: self.path.clone(), position, reason })
                     .collect();
                 problems.sort_by_key(|problem| problem.position);
                 problems
@@ -117,7 +136,11 @@ impl SourceFile {
 
     /// SHA-256 over its statements alone; of a file that cannot be read as SQL, over its text.
     pub fn canonical(&self) -> Digest {
-        self.script().map_or_else(|_| Digest::of(self.text.as_bytes()), |script| script.canonical)
+        match (self.script(), &self.content) {
+            (Ok(script), _) => script.canonical,
+            (Err(_), Content::Text(text)) => Digest::of(text.as_bytes()),
+            (Err(_), Content::Large(_)) => self.raw,
+        }
     }
 
     /// How the log refers to it.
@@ -158,6 +181,22 @@ impl MigrationSet {
         Self { migrations }
     }
 
+    /// The same migrations: of files that are byte for byte what they were in `older`, the SQL that
+    /// was read there is not read again.
+    #[must_use]
+    pub fn knowing(mut self, older: Self) -> Self {
+        let older = older.migrations.into_iter().map(|known| (known.version.clone(), known));
+        let mut older: std::collections::BTreeMap<Version, Migration> = older.collect();
+        for migration in &mut self.migrations {
+            let Some(known) = older.remove(&migration.version) else { continue };
+            migration.up.take_over(known.up);
+            if let (Some(down), Some(known)) = (&mut migration.down, known.down) {
+                down.take_over(known);
+            }
+        }
+        self
+    }
+
     /// Their number.
     pub fn len(&self) -> usize {
         self.migrations.len()
@@ -181,5 +220,37 @@ impl MigrationSet {
     /// The migration of that version.
     pub fn get(&self, version: &Version) -> Option<&Migration> {
         self.migrations.iter().find(|migration| migration.version == *version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(up: &str) -> MigrationSet {
+        let file = |text: &str| {
+            SourceFile::new(Path::new("migrations/1_a.sql"), text.as_bytes().to_vec()).unwrap()
+        };
+        let (version, name) = ("1".parse().unwrap(), "a".to_owned());
+        let down = Some(file("SELECT 0;"));
+        MigrationSet::in_order(vec![Migration { version, name, up: file(up), down }])
+    }
+
+    #[test]
+    fn what_was_read_of_a_file_is_known_as_long_as_its_bytes_are_the_same() {
+        let older = || {
+            let older = set("SELECT 1;");
+            for migration in older.iter() {
+                migration.up.script().unwrap();
+                migration.down.as_ref().unwrap().script().unwrap();
+            }
+            older
+        };
+        let same = set("SELECT 1;").knowing(older());
+        assert!(same.migrations[0].up.script.get().is_some());
+        assert!(same.migrations[0].down.as_ref().unwrap().script.get().is_some());
+        let changed = set("SELECT 2;").knowing(older());
+        assert!(changed.migrations[0].up.script.get().is_none());
+        assert_eq!(changed.migrations[0].up.script().unwrap().statements[0].text, "SELECT 2;");
     }
 }

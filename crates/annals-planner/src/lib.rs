@@ -10,8 +10,8 @@ mod up;
 use annals_events::{Direction, StepMode, Version};
 use annals_integrity::LedgerMismatch;
 use annals_migrations::{
-    MigrationSet, PLAN_FORMAT, Plan, PlannedStatement, PlannedStep, Position, Precondition,
-    SourceFile, Timeouts,
+    MigrationSet, PLAN_FORMAT, Plan, PlannedStatement, PlannedStep, Precondition, SourceFile,
+    Timeouts,
 };
 use annals_projections::{History, RecoveryState};
 
@@ -52,6 +52,8 @@ pub struct Inputs<'a> {
     pub precondition: &'a Precondition,
     /// Limits where a file does not say otherwise.
     pub timeouts: Timeouts,
+    /// All steps in one transaction.
+    pub single_transaction: bool,
 }
 
 /// A plan with what is worth saying about it.
@@ -71,8 +73,11 @@ pub struct Planned {
 pub fn plan(goal: &Goal, inputs: &Inputs<'_>) -> Result<Planned, Refusal> {
     let mut reasons: Vec<Reason> =
         inputs.ledger.iter().map(|mismatch| Reason::Ledger(mismatch.finding())).collect();
-    if let Some(step) = &inputs.recovery.open_step {
-        reasons.push(Reason::InDoubt { id: step.id() });
+    let in_doubt = inputs.recovery.open_steps.iter();
+    reasons.extend(in_doubt.map(|step| Reason::InDoubt { id: step.id() }));
+    if !inputs.recovery.adopting.is_empty() {
+        let id = format!("the adoption of {} changes", inputs.recovery.adopting.len());
+        reasons.push(Reason::InDoubt { id });
     }
     let mut notes = Vec::new();
     let (direction, out_of_order, steps) = match goal {
@@ -89,6 +94,18 @@ pub fn plan(goal: &Goal, inputs: &Inputs<'_>) -> Result<Planned, Refusal> {
             (Direction::Down, Vec::new(), steps)
         }
     };
+    if inputs.single_transaction {
+        let outside = steps.iter().filter(|step| step.mode != StepMode::Transactional);
+        reasons.extend(outside.map(|step| Reason::OutsideTransaction { id: step.id() }));
+    }
+    for (step, file) in steps.iter().filter_map(|step| Some((step, step.streamed.as_ref()?))) {
+        notes.push(format!(
+            "{}: its {} bytes stand in the plan by their digests and are read while it runs; the \
+             safety rules have not seen its SQL",
+            step.id(),
+            file.bytes
+        ));
+    }
     if !reasons.is_empty() {
         return Err(Refusal { reasons });
     }
@@ -99,6 +116,7 @@ pub fn plan(goal: &Goal, inputs: &Inputs<'_>) -> Result<Planned, Refusal> {
         direction,
         precondition: inputs.precondition.clone(),
         out_of_order,
+        single_transaction: inputs.single_transaction,
         steps,
     };
     Ok(Planned { plan, notes })
@@ -120,7 +138,7 @@ fn render(
             return None;
         }
     };
-    let directives = script.directives;
+    let directives = &script.directives;
     let mode = if directives.transaction {
         StepMode::Transactional
     } else {
@@ -134,8 +152,9 @@ fn render(
     }
     let statements = script.statements.iter().map(|statement| PlannedStatement {
         class: statement.class.clone(),
-        line: Position::of(file.text(), statement.start).line,
+        line: statement.line,
         sql: statement.text.clone(),
+        data: statement.data.clone(),
     });
     Some(PlannedStep {
         direction,
@@ -145,6 +164,7 @@ fn render(
         ordinal: inputs.history.ordinal(version) + 1,
         rollback: rollback.map(SourceFile::reference),
         statements: statements.collect(),
+        streamed: script.streamed.clone(),
         timeouts: Timeouts {
             lock_ms: directives.lock_timeout_ms.unwrap_or(inputs.timeouts.lock_ms),
             // A concurrent build that gives up waiting leaves an INVALID index behind.

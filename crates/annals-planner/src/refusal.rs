@@ -73,6 +73,11 @@ pub enum Reason {
         /// The file.
         file: String,
     },
+    /// A file outside a transaction in a run that is to be one.
+    OutsideTransaction {
+        /// `<version>_<name>`.
+        id: String,
+    },
     /// A step outside a transaction stopped half-way, in the other direction.
     HalfDone {
         /// `<version>_<name>`.
@@ -109,6 +114,9 @@ impl fmt::Display for Reason {
                 "{id}: some of its statements are done, one by one, and its file asks for one \
                  transaction now"
             ),
+            Self::OutsideTransaction { id } => {
+                write!(f, "{id}: it cannot run in a transaction, and the whole run is to be one")
+            }
             Self::HalfDone { id, direction: Direction::Up } => {
                 write!(f, "{id}: it is applied half-way")
             }
@@ -144,7 +152,14 @@ impl Reason {
                 "restore the file from version control, and finish it".to_owned()
             }
             Self::HalfDoneOtherwise { file, .. } => {
-                format!("put `-- annals: transaction=off` back at the top of {file}")
+                format!(
+                    "put `-- annals: transaction=off`, or the directives of its backfill, back at \
+                     the top of {file}"
+                )
+            }
+            Self::OutsideTransaction { .. } => {
+                "run up to the file in front of it with --to, then on without --single-transaction"
+                    .to_owned()
             }
             Self::HalfDone { direction: Direction::Up, .. } => {
                 "finish it with: annals migrate".to_owned()

@@ -1,7 +1,7 @@
 //! Applying what is pending.
 
 use annals_events::{Direction, Version};
-use annals_integrity::{FileState, FileStatus, compare_files};
+use annals_integrity::{FileState, FileStatus, compare_files, count_half_done};
 use annals_migrations::PlannedStep;
 
 use crate::{Inputs, Reason, check_partial, render};
@@ -14,9 +14,18 @@ pub(crate) fn steps(
     notes: &mut Vec<String>,
 ) -> Vec<PlannedStep> {
     check_partial(inputs, Direction::Up, reasons);
-    let statuses = compare_files(inputs.set, inputs.history);
-    let newest = statuses.iter().rev().find(|s| s.migration.is_some() && s.applied.is_some());
-    let newest = newest.map(|s| format!("{}_{}", s.version, s.name)).unwrap_or_default();
+    let mut statuses = compare_files(inputs.set, inputs.history);
+    let half_done = |version: &Version| {
+        inputs.recovery.partial.get(version).is_some_and(|step| step.direction == Direction::Up)
+    };
+    count_half_done(&mut statuses, half_done);
+    let newest = statuses.iter().rev().find(|status| {
+        status.migration.is_some() && (status.applied.is_some() || half_done(status.version))
+    });
+    let newest = newest.map_or_else(String::new, |newest| {
+        let half = if newest.applied.is_none() { " (half done)" } else { "" };
+        format!("{}_{}{half}", newest.version, newest.name)
+    });
     let last = last_place(inputs, to, reasons);
     let mut steps = Vec::new();
     for (place, status) in statuses.iter().enumerate() {

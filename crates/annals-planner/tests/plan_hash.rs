@@ -4,7 +4,7 @@
 
 use annals_events::{Digest, Direction, FileRef, LeafHash, StepMode, Version};
 use annals_migrations::{
-    Plan, PlannedStatement, PlannedStep, Precondition, StatementClass, Timeouts,
+    Plan, PlannedStatement, PlannedStep, Precondition, StatementClass, StreamedFile, Timeouts,
 };
 use proptest::prelude::*;
 
@@ -28,13 +28,28 @@ fn any_statement() -> impl Strategy<Value = PlannedStatement> {
             table,
             if_not_exists: false,
         }),
-        index().prop_map(|(index, _)| StatementClass::ConcurrentIndexDrop { index }),
+        index()
+            .prop_map(|(index, _)| StatementClass::ConcurrentIndexDrop { if_exists: true, index }),
+        (index(), 1..9u64, 0..9u64).prop_map(|((column, table), batch, pause_ms)| {
+            StatementClass::Backfill { batch, column, pause_ms, table }
+        }),
     ];
-    (class, 1..1_000u32, any::<String>()).prop_map(|(class, line, sql)| PlannedStatement {
-        class,
-        line,
-        sql,
-    })
+    let data = proptest::option::of(any::<String>());
+    (class, 1..1_000u32, any::<String>(), data)
+        .prop_map(|(class, line, sql, data)| PlannedStatement { class, line, sql, data })
+}
+
+fn any_stream() -> impl Strategy<Value = StreamedFile> {
+    let blocks = proptest::collection::vec(any::<[u8; 32]>().prop_map(Digest::from_bytes), 2..4);
+    (blocks, 0..1u64 << 40, 0..1u64 << 40, "[a-z]{1,8}", 0..1u64 << 40).prop_map(
+        |(blocks, bytes, copies, path, statements)| StreamedFile {
+            blocks,
+            bytes,
+            copies,
+            path,
+            statements,
+        },
+    )
 }
 
 fn any_timeouts() -> impl Strategy<Value = Timeouts> {
@@ -59,7 +74,7 @@ fn any_step() -> impl Strategy<Value = PlannedStep> {
     let files = (any_file(), proptest::option::of(any_file()));
     let statements = proptest::collection::vec(any_statement(), 2..4);
     let names = ("[a-z_]{1,8}", 1..1_000_000u64, 1..9u64);
-    (any_direction(), any_mode(), files, statements, names, any_timeouts()).prop_map(
+    (any_direction(), any_mode(), files, statements, names, any_timeouts(), any_stream()).prop_map(
         |(
             direction,
             mode,
@@ -67,6 +82,7 @@ fn any_step() -> impl Strategy<Value = PlannedStep> {
             mut statements,
             (name, version, ordinal),
             timeouts,
+            streamed,
         )| {
             // Unlike statements, so that their order is something to be changed.
             statements[1].sql = format!("{}!", statements[0].sql);
@@ -79,6 +95,7 @@ fn any_step() -> impl Strategy<Value = PlannedStep> {
                 ordinal,
                 rollback,
                 statements,
+                streamed: Some(streamed),
                 timeouts,
                 version,
             }
@@ -101,7 +118,16 @@ fn any_plan() -> impl Strategy<Value = Plan> {
         |(workspace, target, direction, precondition, mut steps)| {
             steps[1].name = format!("{}_", steps[0].name);
             let out_of_order = vec![v("1"), v("2")];
-            Plan { format: 1, workspace, target, direction, precondition, out_of_order, steps }
+            Plan {
+                format: 1,
+                workspace,
+                target,
+                direction,
+                precondition,
+                out_of_order,
+                single_transaction: false,
+                steps,
+            }
         },
     )
 }
@@ -134,9 +160,17 @@ fn reclass(class: &mut StatementClass) {
             let (index, table) = (index.clone(), format!("{table}x"));
             StatementClass::ConcurrentIndexBuild { index, table, if_not_exists: !*if_not_exists }
         }
-        StatementClass::ConcurrentIndexDrop { index } => {
-            StatementClass::ConcurrentIndexDrop { index: format!("{index}x") }
+        StatementClass::ConcurrentIndexDrop { if_exists, index } => {
+            let index = format!("{index}x");
+            StatementClass::ConcurrentIndexDrop { if_exists: !*if_exists, index }
         }
+        StatementClass::Backfill { batch, column, pause_ms, table } => StatementClass::Backfill {
+            batch: *batch + 1,
+            column: column.clone(),
+            pause_ms: *pause_ms,
+            table: table.clone(),
+        },
+        other => unreachable!("not among those that are made: {other:?}"),
     };
 }
 
@@ -151,6 +185,10 @@ fn other_rollback(rollback: &mut Option<FileRef>) {
         }
         Some(file) => flip(&mut file.canonical),
     }
+}
+
+fn stream(plan: &mut Plan) -> &mut StreamedFile {
+    plan.steps[1].streamed.as_mut().unwrap()
 }
 
 type Mutation = (&'static str, fn(&mut Plan));
@@ -168,6 +206,7 @@ const OF_A_PLAN: &[Mutation] = &[
     ("precondition.database", |plan| plan.precondition.database.push('x')),
     ("out_of_order", |plan| plan.out_of_order.push(v("3"))),
     ("out_of_order, its order", |plan| plan.out_of_order.swap(0, 1)),
+    ("single_transaction", |plan| plan.single_transaction ^= true),
     ("steps, one fewer", |plan| drop(plan.steps.pop())),
     ("steps, their order", |plan| plan.steps.swap(0, 1)),
 ];
@@ -185,6 +224,16 @@ const OF_A_STEP: &[Mutation] = &[
     ("statements, their order", |plan| plan.steps[1].statements.swap(0, 1)),
     ("statement.class", |plan| reclass(&mut plan.steps[1].statements[0].class)),
     ("statement.line", |plan| plan.steps[1].statements[0].line += 1),
+    ("statement.data", |plan| match &mut plan.steps[1].statements[0].data {
+        Some(data) => data.push('x'),
+        none => *none = Some(String::new()),
+    }),
+    ("streamed", |plan| plan.steps[1].streamed = None),
+    ("streamed.blocks", |plan| flip(&mut stream(plan).blocks[1])),
+    ("streamed.bytes", |plan| stream(plan).bytes += 1),
+    ("streamed.copies", |plan| stream(plan).copies += 1),
+    ("streamed.path", |plan| stream(plan).path.push('x')),
+    ("streamed.statements", |plan| stream(plan).statements += 1),
     ("statement.sql", |plan| plan.steps[1].statements[0].sql.push(' ')),
     ("timeouts.lock_ms", |plan| plan.steps[1].timeouts.lock_ms += 1),
     ("timeouts.lock_outside_ms", |plan| plan.steps[1].timeouts.lock_outside_ms += 1),

@@ -182,6 +182,7 @@ struct Case {
     ledger: Vec<LedgerMismatch>,
     precondition: Precondition,
     timeouts: Timeouts,
+    single_transaction: bool,
 }
 
 impl Case {
@@ -194,7 +195,8 @@ impl Case {
         };
         let timeouts = Timeouts { lock_ms: 5_000, lock_outside_ms: 77, statement_ms: 60_000 };
         let (then, now) = (files.clone(), files);
-        Self { then, now, past, ledger: Vec::new(), precondition, timeouts }
+        let (ledger, single_transaction) = (Vec::new(), false);
+        Self { then, now, past, ledger, precondition, timeouts, single_transaction }
     }
 
     fn now(self, change: impl FnOnce(Files) -> Files) -> Self {
@@ -213,6 +215,7 @@ impl Case {
             target: "production",
             precondition: &self.precondition,
             timeouts: self.timeouts,
+            single_transaction: self.single_transaction,
         };
         plan(goal, &inputs)
     }
@@ -421,7 +424,6 @@ fn every_reason_is_collected() {
             "no: 1_a: its SQL was changed after it was applied",
             "no: 3_c: it is not applied, although the later 4_d is",
             "no: migrations/5_e.sql:1:1: \\d is a psql meta-command, not SQL; remove it",
-            "no: migrations/5_e.sql:2:1: \\d is a psql meta-command, not SQL; remove it",
             "no: rollbacks/6_f_rollback.sql:2:1: \\q is a psql meta-command, not SQL; remove it",
             "no: 2_b: it is applied, but its file is gone",
             "no: version 9: there is no such migration (there are 5, 1 to 6)",
@@ -563,6 +565,15 @@ fn ordinals_count_every_change_of_a_version() {
 }
 
 #[test]
+fn a_run_that_is_one_transaction_takes_no_file_outside_of_one() {
+    let at_once = |case: Case| Case { single_transaction: true, ..case };
+    let refused = "no: 2_b: it cannot run in a transaction, and the whole run is to be one";
+    check(&at_once(outside("+1")), up(), &[refused]);
+    check(&at_once(outside("")), up_to("1"), &["up 1_a #1: 1_a.sql"]);
+    assert!(at_once(outside("")).plan(&up_to("1")).unwrap().plan.single_transaction);
+}
+
+#[test]
 fn a_half_done_step_is_continued_in_its_own_direction_only() {
     check(&outside("+1 +2~"), up_to("2"), &["up 2_b #1: 2_b.sql"]);
     check(&outside("+1 +2~"), Goal::DownLast(1), &["no: 2_b: it is applied half-way"]);
@@ -592,17 +603,33 @@ fn what_is_rolled_back_half_way_is_the_last_one_whenever_it_was_applied() {
 }
 
 #[test]
+fn what_is_applied_half_way_counts_as_newest() {
+    let case = Case::of(Files::of("1_a 2_b 3_c").up("2_b", OUTSIDE), "+2~");
+    let no = "no: 1_a: it is not applied, although the later 2_b (half done) is";
+    check(&case, up(), &[no]);
+    let allowed = Goal::Up { to: Some(v("2")), out_of_order: vec![v("1")] };
+    let plan = rendered(case.plan(&allowed));
+    assert!(plan.iter().any(|line| line.starts_with("up 1_a")), "{plan:?}");
+    // It is continued although something later is applied, and nobody has to allow it twice.
+    let files =
+        Files::of("1_a 2_b 3_c").up("1_a", "-- annals: transaction=off\ncreate table t_a ();");
+    check(&Case::of(files, "+2 +3 +1~"), up(), &["up 1_a #1: 1_a.sql"]);
+}
+
+#[test]
 fn a_half_done_step_keeps_its_mode() {
     let up_now = outside("+1 +2~").now(|files| files.up("2_b", "create table b ();"));
     let no = "no: 2_b: some of its statements are done, one by one, and its file asks for one \
               transaction now";
+    let back =
+        "put `-- annals: transaction=off`, or the directives of its backfill, back at the top of";
     check(&up_now, up(), &[no]);
     let hint = up_now.reasons(&up())[0].hint();
-    assert_eq!(hint, "put `-- annals: transaction=off` back at the top of 2_b.sql");
+    assert_eq!(hint, format!("{back} 2_b.sql"));
     let down_now = outside("+1 +2 -2~").now(|files| files.down("2_b", "drop table b;"));
     check(&down_now, Goal::DownLast(1), &[no]);
     let hint = down_now.reasons(&Goal::DownLast(1))[0].hint();
-    assert_eq!(hint, "put `-- annals: transaction=off` back at the top of 2_b_rollback.sql");
+    assert_eq!(hint, format!("{back} 2_b_rollback.sql"));
     check(
         &outside("+1").now(|files| files.up("2_b", "select 1;")),
         up_to("2"),
