@@ -1,9 +1,12 @@
 //! Takes the picture of a schema in one snapshot, with one set-based query.
 
 use std::collections::BTreeMap;
+use std::future::ready;
 
 use annals_schema::{Object, ObjectKind, Snapshot};
+use futures_util::TryStreamExt;
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 
 use crate::fault::Fault;
 use crate::ledger::LEDGER_SCHEMA;
@@ -28,18 +31,21 @@ pub async fn read_schema(session: &mut Session, platform: Platform) -> Result<Sn
     session
         .run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path = ''")
         .await?;
-    let rows = sqlx::query(QUERY).bind(&excluded).fetch_all(session.connection()).await;
+    // Each row becomes its object as it arrives: all of them at once would be several times as large.
+    let rows = sqlx::query(QUERY).bind(&excluded).fetch(session.connection());
+    let objects: Result<Vec<Object>, Fault> =
+        rows.map_err(Fault::from).and_then(|row| ready(read_object(&row))).try_collect().await;
     let ended = session.roll_back().await;
-    let rows = rows?;
+    let objects = objects?;
     ended?;
-    let objects = rows.iter().map(|row| {
-        let kind: String = row.try_get("kind")?;
-        let attributes: String = row.try_get("attributes")?;
-        let attributes: BTreeMap<String, String> = serde_json::from_str(&attributes)
-            .map_err(|error| Fault::Protocol(format!("catalog attributes: {error}")))?;
-        let kind = ObjectKind::parse(&kind)
-            .ok_or_else(|| Fault::Protocol(format!("catalog object kind {kind:?}")))?;
-        Ok(Object { attributes, kind, name: row.try_get("name")? })
-    });
-    Ok(Snapshot::new(objects.collect::<Result<Vec<_>, Fault>>()?))
+    Ok(Snapshot::new(objects))
+}
+
+fn read_object(row: &PgRow) -> Result<Object, Fault> {
+    let (kind, attributes): (&str, &str) = (row.try_get("kind")?, row.try_get("attributes")?);
+    let attributes: BTreeMap<String, String> = serde_json::from_str(attributes)
+        .map_err(|error| Fault::Protocol(format!("catalog attributes: {error}")))?;
+    let kind = ObjectKind::parse(kind)
+        .ok_or_else(|| Fault::Protocol(format!("catalog object kind {kind:?}")))?;
+    Ok(Object { attributes, kind, name: row.try_get("name")? })
 }

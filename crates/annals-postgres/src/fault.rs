@@ -15,6 +15,8 @@ pub struct ServerError {
     pub hint: Option<String>,
     /// Character of the statement it points at, from 1.
     pub position: Option<usize>,
+    /// Line of the data of a `COPY` it is about, from 1.
+    pub data_line: Option<u64>,
 }
 
 impl fmt::Display for ServerError {
@@ -40,6 +42,12 @@ pub enum Fault {
     /// The connection is gone; what was under way may or may not have happened.
     #[error("the connection was lost: {0}")]
     Connection(String),
+    /// The transaction was ended, or another one begun, by something else than annals.
+    #[error("transaction {transaction} was ended behind the back of annals")]
+    Ended {
+        /// The one that should be open (`xid8`, in decimal).
+        transaction: String,
+    },
     /// The answer has another form than expected.
     #[error("unexpected answer from the server: {0}")]
     Protocol(String),
@@ -50,14 +58,30 @@ impl Fault {
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Server(error) => Some(&error.code),
-            Self::Connection(_) | Self::Protocol(_) => None,
+            Self::Connection(_) | Self::Ended { .. } | Self::Protocol(_) => None,
         }
+    }
+
+    /// Character of what was sent that the server points at, from 1.
+    pub(crate) fn position(&self) -> Option<usize> {
+        match self {
+            Self::Server(error) => error.position,
+            Self::Connection(_) | Self::Ended { .. } | Self::Protocol(_) => None,
+        }
+    }
+
+    /// The same with a position that counts behind so many characters.
+    pub(crate) fn behind(mut self, characters: usize) -> Self {
+        if let Self::Server(error) = &mut self {
+            error.position = error.position.and_then(|at| at.checked_sub(characters));
+        }
+        self
     }
 
     /// Whether the server itself has said no, and goes on serving this session: then nothing of what
     /// was refused took effect.
     pub fn is_verdict(&self) -> bool {
-        matches!(self, Self::Server(_)) && !self.ends_session()
+        matches!(self, Self::Server(_) | Self::Ended { .. }) && !self.ends_session()
     }
 
     /// Whether the session is over, so that nothing is known of what was under way.
@@ -66,9 +90,17 @@ impl Fault {
             // Class 57P: the server is shutting down or an administrator ended the session.
             Self::Server(error) => error.code.starts_with("57P"),
             Self::Connection(_) => true,
-            Self::Protocol(_) => false,
+            Self::Ended { .. } | Self::Protocol(_) => false,
         }
     }
+}
+
+/// The line in `COPY shop, line 3, column price: …`; what stands behind it quotes data.
+fn data_line(context: &str) -> Option<u64> {
+    let line = context.lines().find(|line| line.starts_with("COPY "))?;
+    let digits = line.split_once(", line ")?.1;
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    digits[..end].parse().ok()
 }
 
 impl From<sqlx::Error> for Fault {
@@ -79,6 +111,7 @@ impl From<sqlx::Error> for Fault {
                     code: error.code().to_owned(),
                     message: without_values(error.code(), error.message()),
                     hint: error.hint().map(str::to_owned),
+                    data_line: error.r#where().and_then(data_line),
                     position: match error.position() {
                         Some(PgErrorPosition::Original(at)) => Some(at),
                         Some(PgErrorPosition::Internal { .. }) | None => None,
@@ -106,6 +139,9 @@ mod tests {
             without_values("22P02", message),
             "invalid input syntax for type integer: \"…\""
         );
+        assert_eq!(data_line("COPY t, line 12, column a: \"x, line 3\""), Some(12));
+        assert_eq!(data_line("PL/pgSQL function f()\nCOPY t, line 7"), Some(7));
+        assert_eq!(data_line("SQL function \"COPY\", line 3"), None);
         assert_eq!(without_values("42P01", "relation: \"x\""), "relation: \"x\"");
     }
 }

@@ -2,9 +2,10 @@
 
 use annals_events::{Digest, Direction, LeafHash, RunId, Version};
 use annals_projections::LedgerRow;
-use sqlx::Row;
 use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Row, raw_sql};
 
+use crate::batch::literal;
 use crate::fault::Fault;
 use crate::session::Session;
 
@@ -14,13 +15,19 @@ pub const LEDGER_SCHEMA: &str = "annals";
 /// Version of the ledger's tables, kept in the comments of its first table and of the schema.
 ///
 /// The schema may belong to the event store, which came first: then only the table says it.
-const LEDGER_FORMAT: u32 = 2;
+const LEDGER_FORMAT: u32 = 3;
+
+/// The first format that keeps signed heads of the log.
+const KEEPS_CHECKPOINTS: u32 = 2;
+
+/// The first format that keeps the progress of backfills.
+const KEEPS_BACKFILLS: u32 = 3;
 
 /// Where the ledger is the first to come.
 const CREATE_SCHEMA: &str = "
 CREATE SCHEMA annals;
 REVOKE ALL ON SCHEMA annals FROM PUBLIC;
-COMMENT ON SCHEMA annals IS 'annals ledger format 2';
+COMMENT ON SCHEMA annals IS 'annals ledger format 3';
 ";
 
 /// `version_key` is the number a version spells, so that two spellings are one version. The primary
@@ -46,7 +53,7 @@ CREATE TABLE annals.ledger (
     UNIQUE (run, step)
 );
 COMMENT ON TABLE annals.ledger IS
-    'annals ledger format 2: one row for each migration or rollback that took effect, written in its own transaction. The history is the event log; this is its witness in the database.';
+    'annals ledger format 3: one row for each migration or rollback that took effect, written in its own transaction. The history is the event log; this is its witness in the database.';
 CREATE TABLE annals.statements (
     workspace   text        NOT NULL,
     version_key text        NOT NULL,
@@ -76,13 +83,39 @@ COMMENT ON TABLE annals.checkpoints IS
     'Signed heads of the event log as runs left it: C2SP checkpoints. A log that does not fit them was cut, replaced or forked.';
 ";
 
-/// From format 1 to format 2.
+/// What format 3 adds: how far a backfill is. Its row changes with every batch, in that batch's
+/// transaction.
+const BACKFILLS: &str = "
+CREATE TABLE annals.backfills (
+    workspace   text        NOT NULL,
+    version_key text        NOT NULL,
+    ordinal     integer     NOT NULL,
+    statement   integer     NOT NULL CHECK (statement > 0),
+    key_column  text        NOT NULL,
+    key_type    text        NOT NULL,
+    upper_key   text        NOT NULL,
+    last_key    text,
+    batches     bigint      NOT NULL DEFAULT 0 CHECK (batches >= 0),
+    keys_done   bigint      NOT NULL DEFAULT 0 CHECK (keys_done >= 0),
+    rows_done   bigint      NOT NULL DEFAULT 0 CHECK (rows_done >= 0),
+    keys_about  bigint,
+    sql_sha256  text        NOT NULL CHECK (sql_sha256 ~ '^[0-9a-f]{64}$'),
+    run         uuid        NOT NULL,
+    started_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (workspace, version_key, ordinal, statement)
+);
+COMMENT ON TABLE annals.backfills IS
+    'One row for each backfill that was begun: the largest key there was then, the last key that is done, and the count of batches, keys and rows. It changes in the transaction of each batch.';
+";
+
+/// Says the newest format of an older ledger.
 const UPGRADE: &str = "
 COMMENT ON TABLE annals.ledger IS
-    'annals ledger format 2: one row for each migration or rollback that took effect, written in its own transaction. The history is the event log; this is its witness in the database.';
+    'annals ledger format 3: one row for each migration or rollback that took effect, written in its own transaction. The history is the event log; this is its witness in the database.';
 DO $$ BEGIN
     IF obj_description('annals'::regnamespace, 'pg_namespace') LIKE 'annals ledger format %' THEN
-        COMMENT ON SCHEMA annals IS 'annals ledger format 2';
+        COMMENT ON SCHEMA annals IS 'annals ledger format 3';
     END IF;
 END $$;
 ";
@@ -169,7 +202,31 @@ pub struct StatementRow {
     pub sql: Digest,
 }
 
-fn number(value: u64) -> i64 {
+impl NewLedgerRow<'_> {
+    /// Writes the row and returns the transaction's id.
+    pub(crate) fn insert_sql(&self) -> String {
+        format!(
+            "INSERT INTO annals.ledger (workspace, version_key, ordinal, direction, version, name, \
+             file_raw, run, step, log_origin, intent_seq, intent_hash, actor) VALUES ({}, {}, {}, \
+             {}, {}, {}, {}, {}, {}, {}, {}, {}, {}) RETURNING xid",
+            literal(self.workspace),
+            literal(self.version.number()),
+            self.ordinal,
+            literal(self.direction.as_str()),
+            literal(self.version.as_str()),
+            literal(self.name),
+            literal(&self.file_raw.to_string()),
+            literal(&self.run.to_string()),
+            self.step,
+            literal(self.log_origin),
+            self.intent_seq,
+            literal(&self.intent_hash.to_string()),
+            literal(self.actor),
+        )
+    }
+}
+
+pub(crate) fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
@@ -180,24 +237,36 @@ impl Session {
     ///
     /// When something else stands in its place.
     pub async fn has_ledger(&mut self) -> Result<bool, LedgerError> {
-        Ok(matches!(self.find_ledger().await?, Place::Ledger(_)))
+        Ok(self.ledger_format().await?.is_some())
+    }
+
+    async fn ledger_format(&mut self) -> Result<Option<u32>, LedgerError> {
+        match self.find_ledger().await? {
+            Place::Ledger(format) => Ok(Some(format)),
+            Place::Nothing | Place::Store => Ok(None),
+        }
+    }
+
+    /// Whether the ledger is there, and of a format that keeps the progress of backfills.
+    ///
+    /// # Errors
+    ///
+    /// When something else stands in its place.
+    pub async fn keeps_backfills(&mut self) -> Result<bool, LedgerError> {
+        Ok(self.ledger_format().await? >= Some(KEEPS_BACKFILLS))
     }
 
     async fn find_ledger(&mut self) -> Result<Place, LedgerError> {
         // Looked up in the catalog: to_regclass would fail for whoever may not use the schema.
         let found = "SELECT l.oid IS NOT NULL AS present, s.oid IS NOT NULL AS has_store, \
-            coalesce(substring(obj_description(l.oid, 'pg_class') FROM $1), \
-                substring(obj_description(n.oid, 'pg_namespace') FROM $1)) AS format \
-            FROM pg_namespace n \
+            coalesce(substring(obj_description(l.oid, 'pg_class') FROM f.pattern), \
+                substring(obj_description(n.oid, 'pg_namespace') FROM f.pattern)) AS format \
+            FROM pg_namespace n CROSS JOIN (VALUES ('^annals ledger format ([0-9]+)')) f(pattern) \
             LEFT JOIN pg_class l ON l.relnamespace = n.oid AND l.relname = 'ledger' \
             LEFT JOIN pg_class s ON s.relnamespace = n.oid AND s.relname = 'log_store' \
             WHERE n.nspname = 'annals'";
-        let row = sqlx::query(found)
-            .bind("^annals ledger format ([0-9]+)")
-            .fetch_optional(self.connection())
-            .await
-            .map_err(Fault::from)?;
-        let Some(row) = row else { return Ok(Place::Nothing) };
+        let rows = self.rows(found).await?;
+        let Some(row) = rows.first() else { return Ok(Place::Nothing) };
         let present: bool = row.try_get("present").map_err(Fault::from)?;
         let has_store: bool = row.try_get("has_store").map_err(Fault::from)?;
         let format: Option<String> = row.try_get("format").map_err(Fault::from)?;
@@ -220,10 +289,13 @@ impl Session {
     pub async fn install_ledger(&mut self) -> Result<(), LedgerError> {
         match self.find_ledger().await? {
             Place::Ledger(LEDGER_FORMAT) => {}
-            Place::Ledger(_) => self.run(&format!("{UPGRADE}{CHECKPOINTS}")).await?,
-            Place::Store => self.run(&format!("{INSTALL}{CHECKPOINTS}")).await?,
+            Place::Ledger(format) => {
+                let checkpoints = if format < KEEPS_CHECKPOINTS { CHECKPOINTS } else { "" };
+                self.run(&format!("{UPGRADE}{checkpoints}{BACKFILLS}")).await?;
+            }
+            Place::Store => self.run(&format!("{INSTALL}{CHECKPOINTS}{BACKFILLS}")).await?,
             Place::Nothing => {
-                self.run(&format!("{CREATE_SCHEMA}{INSTALL}{CHECKPOINTS}")).await?;
+                self.run(&format!("{CREATE_SCHEMA}{INSTALL}{CHECKPOINTS}{BACKFILLS}")).await?;
             }
         }
         Ok(())
@@ -235,15 +307,13 @@ impl Session {
     ///
     /// When a row is not one annals writes.
     pub async fn read_ledger(&mut self, workspace: &str) -> Result<Vec<LedgerRow>, LedgerError> {
-        let rows = "SELECT version, ordinal, direction, name, file_raw, run::text AS run, step, \
-            log_origin, intent_seq, intent_hash, xid FROM annals.ledger \
-            WHERE workspace = $1 ORDER BY intent_seq, recorded_at";
-        let rows = sqlx::query(rows)
-            .bind(workspace)
-            .fetch_all(self.connection())
-            .await
-            .map_err(Fault::from)?;
-        rows.iter().map(read_row).collect()
+        let rows = format!(
+            "SELECT version, ordinal, direction, name, file_raw, run::text AS run, step, \
+             log_origin, intent_seq, intent_hash, xid FROM annals.ledger \
+             WHERE workspace = {} ORDER BY intent_seq, recorded_at",
+            literal(workspace)
+        );
+        self.rows(&rows).await?.iter().map(read_row).collect()
     }
 
     /// The newest signed head of a log that the target keeps; none in a ledger of an older format.
@@ -255,17 +325,16 @@ impl Session {
         &mut self,
         origin: &str,
     ) -> Result<Option<KeptCheckpoint>, LedgerError> {
-        if self.find_ledger().await? != Place::Ledger(LEDGER_FORMAT) {
+        if self.ledger_format().await? < Some(KEEPS_CHECKPOINTS) {
             return Ok(None);
         }
-        let newest = "SELECT size, leaf, note FROM annals.checkpoints WHERE origin = $1 \
-            ORDER BY size DESC LIMIT 1";
-        let row = sqlx::query(newest)
-            .bind(origin)
-            .fetch_optional(self.connection())
-            .await
-            .map_err(Fault::from)?;
-        let Some(row) = row else { return Ok(None) };
+        let newest = format!(
+            "SELECT size, leaf, note FROM annals.checkpoints WHERE origin = {} \
+             ORDER BY size DESC LIMIT 1",
+            literal(origin)
+        );
+        let rows = self.rows(&newest).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
         let size: i64 = row.try_get("size").map_err(Fault::from)?;
         let leaf: String = row.try_get("leaf").map_err(Fault::from)?;
         let odd = |what| Fault::Protocol(format!("{what} of a kept checkpoint"));
@@ -304,27 +373,8 @@ impl Session {
     ///
     /// SQLSTATE 23505 when somebody else has taken the step.
     pub async fn insert_ledger_row(&mut self, row: &NewLedgerRow<'_>) -> Result<String, Fault> {
-        let insert = "INSERT INTO annals.ledger (workspace, version_key, ordinal, direction, \
-            version, name, file_raw, run, step, log_origin, intent_seq, intent_hash, actor) \
-            VALUES ($1, $2, $3::int8::int4, $4, $5, $6, $7, $8::text::uuid, $9::int8::int4, $10, \
-            $11, $12, $13) RETURNING xid";
-        let row = sqlx::query(insert)
-            .bind(row.workspace)
-            .bind(row.version.number())
-            .bind(number(row.ordinal))
-            .bind(row.direction.as_str())
-            .bind(row.version.as_str())
-            .bind(row.name)
-            .bind(row.file_raw.to_string())
-            .bind(row.run.to_string())
-            .bind(number(row.step))
-            .bind(row.log_origin)
-            .bind(number(row.intent_seq))
-            .bind(row.intent_hash.to_string())
-            .bind(row.actor)
-            .fetch_one(self.connection())
-            .await?;
-        Ok(row.try_get("xid")?)
+        let inserted = raw_sql(AssertSqlSafe(row.insert_sql())).fetch_one(self.connection());
+        Ok(inserted.await?.try_get(0)?)
     }
 
     /// The statements of one change of a version that the target shows as done.

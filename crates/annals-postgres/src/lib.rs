@@ -3,21 +3,57 @@
 //!
 //! Nothing here decides what is to be done, and no secret leaves a [`ConnectionSpec`].
 
+mod adoption;
+mod backfills;
+mod batch;
+mod blockers;
 mod catalog;
 mod connect;
+mod copy;
+mod endpoint;
 mod fault;
 mod indexes;
 mod ledger;
+mod leftovers;
+mod line;
 mod lock;
+mod occupancy;
+mod outside;
+mod parameters;
+mod password_file;
 mod platform;
+mod probe;
 pub mod sandbox;
 mod session;
+mod surroundings;
+mod watch;
 
+pub use adoption::{
+    Fate, IN_THE_FUTURE, KeptHead, OldBackend, SupabaseRow, TakenOver, head_of_rows,
+};
+pub use backfills::{BackfillKey, BackfillProgress, BatchBounds, KeyLook};
+pub use batch::{StepBeginning, StepFault};
 pub use catalog::read_schema;
 pub use connect::{ConnectError, ConnectionSpec};
+pub use copy::CopyIn;
 pub use fault::{Fault, ServerError};
-pub use indexes::{IndexState, drop_index_concurrently, index_on_table, index_state};
+pub use indexes::{
+    IndexDefinition, IndexState, TableLook, UnderName, clone_name, definition_on_clone,
+    drop_index_concurrently, index_state, look_at_table, reindex_leftovers, under_name,
+};
 pub use ledger::{KeptCheckpoint, LEDGER_SCHEMA, LedgerError, NewLedgerRow, StatementRow};
+pub use leftovers::Leftovers;
+pub use line::{Attendance, Line};
 pub use lock::{LockHolder, LockKey};
+pub use occupancy::Occupancy;
+pub use outside::{
+    Attachment, Existence, PartitionNode, attachment, existence, free_name, partition_tree,
+};
+pub use parameters::{SpecError, Variables};
 pub use platform::Platform;
 pub use session::{ServerFacts, Session, SessionSettings, TransactionLimits, TransactionStatus};
+pub use surroundings::{
+    EventTrigger, LongTransaction, PreparedTransaction, Publication, ReplicationSlot, Surroundings,
+    read_surroundings,
+};
+pub use watch::{Blocker, BuildProgress, Observed, Watch};

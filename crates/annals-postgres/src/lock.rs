@@ -5,6 +5,7 @@
 
 use annals_events::Digest;
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 
 use crate::fault::Fault;
 use crate::ledger::LEDGER_SCHEMA;
@@ -37,6 +38,24 @@ impl LockKey {
         let first = digest.as_bytes().first_chunk::<8>().expect("a digest has eight bytes");
         Self(i64::from_be_bytes(*first))
     }
+
+    /// The key as `pg_advisory_lock` takes it.
+    pub const fn number(self) -> i64 {
+        self.0
+    }
+}
+
+impl LockKey {
+    /// A condition: this very backend holds the lock.
+    pub(crate) fn is_held_sql(self) -> String {
+        format!(
+            "EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' \
+             AND pid = pg_catalog.pg_backend_pid() AND granted AND objsubid = 1 \
+             AND classid::int8 << 32 | objid::int8 = {} AND database = (SELECT oid \
+             FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))",
+            self.0
+        )
+    }
 }
 
 impl Session {
@@ -47,11 +66,8 @@ impl Session {
     ///
     /// When the server does not answer.
     pub async fn try_lock(&mut self, key: LockKey) -> Result<bool, Fault> {
-        let row = sqlx::query("SELECT pg_try_advisory_lock($1) AS locked")
-            .bind(key.0)
-            .fetch_one(self.connection())
-            .await?;
-        Ok(row.try_get("locked")?)
+        let locked = self.rows(&format!("SELECT pg_try_advisory_lock({})", key.0)).await?;
+        first(&locked)?.try_get(0).map_err(Fault::from)
     }
 
     /// Gives the lock back.
@@ -60,8 +76,7 @@ impl Session {
     ///
     /// When the server does not answer; the lock ends with the session then.
     pub async fn unlock(&mut self, key: LockKey) -> Result<(), Fault> {
-        sqlx::query("SELECT pg_advisory_unlock($1)").bind(key.0).execute(self.connection()).await?;
-        Ok(())
+        self.run(&format!("SELECT pg_advisory_unlock({})", key.0)).await
     }
 
     /// Whether this very backend holds the lock: asked before each step.
@@ -70,12 +85,8 @@ impl Session {
     ///
     /// When the server does not answer.
     pub async fn holds_lock(&mut self, key: LockKey) -> Result<bool, Fault> {
-        let held = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' \
-            AND pid = pg_backend_pid() AND granted AND objsubid = 1 \
-            AND classid::int8 << 32 | objid::int8 = $1 \
-            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) AS held";
-        let row = sqlx::query(held).bind(key.0).fetch_one(self.connection()).await?;
-        Ok(row.try_get("held")?)
+        let held = self.rows(&format!("SELECT {}", key.is_held_sql())).await?;
+        first(&held)?.try_get(0).map_err(Fault::from)
     }
 
     /// Who holds the lock.
@@ -84,15 +95,18 @@ impl Session {
     ///
     /// When the server does not answer.
     pub async fn lock_holder(&mut self, key: LockKey) -> Result<Option<LockHolder>, Fault> {
-        let holder = "SELECT l.pid, coalesce(a.usename::text, '') AS user_name, \
+        let holder = format!(
+            "SELECT l.pid, coalesce(a.usename::text, '') AS user_name, \
             coalesce(a.application_name, '') AS application, \
             coalesce(extract(epoch FROM clock_timestamp() - a.backend_start)::int8, 0) AS age_s \
             FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid \
             WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
-            AND l.classid::int8 << 32 | l.objid::int8 = $1 \
-            AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-        let row = sqlx::query(holder).bind(key.0).fetch_optional(self.connection()).await?;
-        let Some(row) = row else { return Ok(None) };
+            AND l.classid::int8 << 32 | l.objid::int8 = {} \
+            AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            key.0
+        );
+        let rows = self.rows(&holder).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
         Ok(Some(LockHolder {
             pid: row.try_get("pid")?,
             user: row.try_get("user_name")?,
@@ -100,4 +114,8 @@ impl Session {
             age_s: row.try_get("age_s")?,
         }))
     }
+}
+
+fn first(rows: &[PgRow]) -> Result<&PgRow, Fault> {
+    rows.first().ok_or_else(|| Fault::Protocol("a query that gives one row gave none".to_owned()))
 }

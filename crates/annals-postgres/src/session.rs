@@ -1,22 +1,39 @@
 //! One session on a target: its guards, and what is known of the server.
 
-use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection, Row, raw_sql};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, Row, raw_sql};
 
 use annals_events::TargetIdentity;
 
+use crate::connect::ConnectionSpec;
 use crate::fault::Fault;
+use crate::line::{Line, Vigil};
 
 /// What every session of annals is set to.
 #[derive(Debug, Clone, Copy)]
 pub struct SessionSettings {
     /// Longest wait for a lock outside a step, in milliseconds.
     pub lock_timeout_ms: u64,
+    /// Longest silence of the server, in milliseconds: while an answer is awaited and a second
+    /// connection gets none either, the session is declared lost after it.
+    pub silence_ms: u64,
+    /// Longest pause between two messages inside a transaction, in milliseconds; 0 is none.
+    pub idle_in_transaction_ms: u64,
+    /// Longest transaction of a step, in milliseconds; 0 is none. PostgreSQL 17 and later; outside
+    /// of steps there is no such limit.
+    pub transaction_ms: u64,
 }
 
 impl Default for SessionSettings {
     fn default() -> Self {
-        Self { lock_timeout_ms: 2_000 }
+        Self {
+            lock_timeout_ms: 2_000,
+            silence_ms: 30_000,
+            idle_in_transaction_ms: 60_000,
+            transaction_ms: 0,
+        }
     }
 }
 
@@ -87,20 +104,14 @@ impl TransactionStatus {
 
 /// A session on a target. Never pooled, never reused: it is closed with the run.
 pub struct Session {
-    connection: PgConnection,
+    line: Line,
     settings: SessionSettings,
     facts: ServerFacts,
 }
 
 /// What a file's SQL left in the session behind its transaction must not reach the next one.
 const RESET: &str = "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; DISCARD TEMP";
-
-/// The last thing asked inside a transaction: is it still the same one of the same backend, and
-/// will its commit be durable when it is acknowledged, whatever the file has set.
-const CHECK: &str = "SELECT pg_catalog.pg_backend_pid() AS pid, \
-    coalesce(pg_catalog.pg_current_xact_id_if_assigned()::text, '') AS xid, \
-    CASE WHEN pg_catalog.current_setting('synchronous_commit') IN ('off', 'local') \
-    THEN pg_catalog.set_config('synchronous_commit', 'on', true) END AS durable";
+const RESET_LEN: usize = 4;
 
 const FACTS: &str = "SELECT (pg_control_system()).system_identifier::text AS system_identifier, \
     (SELECT timeline_id FROM pg_control_checkpoint()) AS timeline, \
@@ -113,12 +124,24 @@ const FACTS: &str = "SELECT (pg_control_system()).system_identifier::text AS sys
 /// PostgreSQL 14 and later notice a dead client while a statement runs.
 const CHECKS_CLIENT_SINCE: u32 = 140_000;
 
+/// PostgreSQL 17 and later end a transaction that lasts too long.
+const LIMITS_TRANSACTIONS_SINCE: u32 = 17;
+
 impl Session {
-    pub(crate) async fn over(
-        mut connection: PgConnection,
+    /// Asks the server who it is; nothing is set yet. `spec` leads to the same server.
+    pub(crate) async fn greet(
+        connection: PgConnection,
+        spec: ConnectionSpec,
+        application: &str,
         settings: &SessionSettings,
     ) -> Result<Self, Fault> {
-        let row = sqlx::query(FACTS).fetch_one(&mut connection).await?;
+        let mut line = Line::new(connection);
+        let silence = Duration::from_millis(settings.silence_ms);
+        // Who cannot be asked for is not known yet: this answer has its own limit.
+        let row = tokio::time::timeout(silence, raw_sql(FACTS).fetch_one(&mut line)).await;
+        let row = row.map_err(|_| {
+            Fault::Connection(format!("no answer within {} ms", settings.silence_ms))
+        })??;
         let version_num: i32 = row.try_get("version_num")?;
         let timeline: i32 = row.try_get("timeline")?;
         let facts = ServerFacts {
@@ -134,10 +157,36 @@ impl Session {
             user: row.try_get("user_name")?,
             backend_pid: row.try_get("pid")?,
         };
-        let mut session = Self { connection, settings: *settings, facts };
-        let own = session.own_settings();
-        session.run(&own).await?;
-        Ok(session)
+        let application = match application.ends_with("/watch") {
+            true => application.to_owned(),
+            false => format!("{application}/watch"),
+        };
+        let pid = facts.backend_pid;
+        line.watched_by(Vigil { spec, settings: *settings, application, pid });
+        Ok(Self { line, settings: *settings, facts })
+    }
+
+    /// Sets what every session is set to. Returns the backend that did.
+    pub(crate) async fn set_up(&mut self) -> Result<i32, Fault> {
+        let sql = format!("{}, pg_catalog.pg_backend_pid() AS pid", self.own_settings());
+        Ok(raw_sql(AssertSqlSafe(sql)).fetch_one(&mut self.line).await?.try_get("pid")?)
+    }
+
+    /// Opens a transaction that reads and sets nothing beyond its end: whatever stands between here
+    /// and the server, all of it is asked of one backend, and no setting is left there.
+    pub(crate) async fn set_up_to_read(&mut self) -> Result<(), Fault> {
+        let sql = format!(
+            "BEGIN READ ONLY; SELECT pg_catalog.set_config('lock_timeout', '{}', true), \
+             pg_catalog.set_config('idle_in_transaction_session_timeout', '60s', true)",
+            self.settings.lock_timeout_ms
+        );
+        self.run(&sql).await
+    }
+
+    /// The backend that answers now.
+    pub(crate) async fn backend_pid(&mut self) -> Result<i32, Fault> {
+        let row = raw_sql("SELECT pg_catalog.pg_backend_pid() AS pid").fetch_one(&mut self.line);
+        Ok(row.await?.try_get("pid")?)
     }
 
     /// The session's own settings; `RESET ALL` takes them away.
@@ -147,7 +196,11 @@ impl Session {
         let mut settings = vec![
             ("lock_timeout", self.settings.lock_timeout_ms.to_string()),
             ("statement_timeout", "0".to_owned()),
-            ("idle_in_transaction_session_timeout", "60s".to_owned()),
+            ("standard_conforming_strings", "on".to_owned()),
+            (
+                "idle_in_transaction_session_timeout",
+                self.settings.idle_in_transaction_ms.to_string(),
+            ),
             ("tcp_keepalives_idle", "10".to_owned()),
             ("tcp_keepalives_interval", "5".to_owned()),
             ("tcp_keepalives_count", "4".to_owned()),
@@ -155,10 +208,25 @@ impl Session {
         if self.facts.version_num >= CHECKS_CLIENT_SINCE {
             settings.push(("client_connection_check_interval", "1s".to_owned()));
         }
+        if self.facts.major() >= LIMITS_TRANSACTIONS_SINCE {
+            // What a role or a database is set to must not end an index build.
+            settings.push(("transaction_timeout", "0".to_owned()));
+        }
         let calls = settings
             .iter()
             .map(|(name, value)| format!("pg_catalog.set_config('{name}', '{value}', false)"));
         format!("SELECT {}", calls.collect::<Vec<_>>().join(", "))
+    }
+
+    /// Behind other calls of `set_config`: the longest transaction of a step.
+    pub(crate) fn transaction_timeout_sql(&self) -> String {
+        let limit = self.settings.transaction_ms;
+        match self.facts.major() {
+            LIMITS_TRANSACTIONS_SINCE.. => {
+                format!("pg_catalog.set_config('transaction_timeout', '{limit}', true), ")
+            }
+            _ => String::new(),
+        }
     }
 
     /// Gives the session the state it began with: role, settings, temporary objects.
@@ -171,8 +239,13 @@ impl Session {
         self.run(&sql).await
     }
 
-    fn reset_sql(&self) -> String {
+    /// The SQL of [`Self::reset`]; [`Self::reset_len`] says how many statements it is.
+    pub(crate) fn reset_sql(&self) -> String {
         format!("{RESET}; {}", self.own_settings())
+    }
+
+    pub(crate) const fn reset_len(&self) -> usize {
+        RESET_LEN + 1
     }
 
     /// What the server says of itself.
@@ -181,8 +254,8 @@ impl Session {
     }
 
     /// The connection, for queries of the crates that keep something of theirs in a database.
-    pub fn connection(&mut self) -> &mut PgConnection {
-        &mut self.connection
+    pub fn connection(&mut self) -> &mut Line {
+        &mut self.line
     }
 
     /// Sends `sql` as it is, by the simple protocol, and waits for all of it.
@@ -191,8 +264,14 @@ impl Session {
     ///
     /// The server's error, or the loss of the connection.
     pub async fn run(&mut self, sql: &str) -> Result<(), Fault> {
-        raw_sql(AssertSqlSafe(sql)).execute(&mut self.connection).await?;
+        raw_sql(AssertSqlSafe(sql)).execute(&mut self.line).await?;
         Ok(())
+    }
+
+    /// The rows of a query that is sent as it stands: one round trip, where one that is prepared
+    /// takes two.
+    pub(crate) async fn rows(&mut self, sql: &str) -> Result<Vec<PgRow>, Fault> {
+        Ok(raw_sql(AssertSqlSafe(sql)).fetch_all(self.connection()).await?)
     }
 
     /// Opens a transaction whose commit is durable when it is acknowledged, on a session that is as
@@ -207,12 +286,13 @@ impl Session {
     pub async fn begin(&mut self, limits: TransactionLimits) -> Result<(), Fault> {
         let sql = format!(
             "{}; BEGIN; SELECT pg_catalog.set_config('lock_timeout', '{}', true), \
-             pg_catalog.set_config('statement_timeout', '{}', true), \
+             pg_catalog.set_config('statement_timeout', '{}', true), {}\
              CASE WHEN pg_catalog.current_setting('synchronous_commit') IN ('off', 'local') \
              THEN pg_catalog.set_config('synchronous_commit', 'on', true) END",
             self.reset_sql(),
             limits.lock_ms,
-            limits.statement_ms
+            limits.statement_ms,
+            self.transaction_timeout_sql(),
         );
         self.run(&sql).await
     }
@@ -235,24 +315,6 @@ impl Session {
         self.run("ROLLBACK").await
     }
 
-    /// Checks, as the last thing inside the transaction `xid`, that it is still the same
-    /// transaction of the same backend, and sees to it that its commit is durable.
-    ///
-    /// # Errors
-    ///
-    /// [`Fault::Protocol`] when the transaction was ended behind our back.
-    pub async fn check_transaction(&mut self, xid: &str) -> Result<(), Fault> {
-        let row = sqlx::query(CHECK).fetch_one(&mut self.connection).await?;
-        let (pid, found): (i32, String) = (row.try_get("pid")?, row.try_get("xid")?);
-        if pid == self.facts.backend_pid && found == xid {
-            return Ok(());
-        }
-        Err(Fault::Protocol(format!(
-            "transaction {xid} of backend {} has become transaction {found} of backend {pid}",
-            self.facts.backend_pid
-        )))
-    }
-
     /// Asks what became of a transaction (`xid8`, in decimal).
     ///
     /// # Errors
@@ -262,7 +324,7 @@ impl Session {
     pub async fn transaction_status(&mut self, xid: &str) -> Result<TransactionStatus, Fault> {
         let row = sqlx::query("SELECT pg_xact_status($1::text::xid8) AS status")
             .bind(xid)
-            .fetch_one(&mut self.connection)
+            .fetch_one(&mut self.line)
             .await?;
         let status: Option<String> = row.try_get("status")?;
         Ok(match status.as_deref() {
@@ -279,12 +341,12 @@ impl Session {
     ///
     /// As [`Self::run`].
     pub async fn cancel_backend(&mut self, pid: i32) -> Result<(), Fault> {
-        sqlx::query("SELECT pg_cancel_backend($1)").bind(pid).execute(&mut self.connection).await?;
+        sqlx::query("SELECT pg_cancel_backend($1)").bind(pid).execute(&mut self.line).await?;
         Ok(())
     }
 
     /// Says goodbye. A failure changes nothing: the server notices the closed connection.
     pub async fn close(self) {
-        let _ = self.connection.close().await;
+        self.line.close().await;
     }
 }

@@ -49,20 +49,20 @@ impl SmallDisk {
         Self { folder: folder.to_owned(), keeper, as_root }
     }
 
-    /// `program` in `folder`, seeing the disk.
+    /// `annals` in `folder`, seeing the disk.
     pub fn annals(&self, folder: &Path, line: &str) -> Annals {
+        self.run(&program(), folder, line)
+    }
+
+    /// Another `program` in `folder`, seeing the disk.
+    pub fn run(&self, program: &Path, folder: &Path, line: &str) -> Annals {
         let pid = self.keeper.id().to_string();
         let mut command = Annals::new(Path::new("nsenter"), folder).arg("-t").arg(pid);
         if !self.as_root {
             command = command.args("-U --preserve-credentials");
         }
         // Entering changes the folder to the root of the namespace.
-        command
-            .args("-m sh -c")
-            .arg("cd \"$0\" && exec \"$@\"")
-            .arg(folder)
-            .arg(program())
-            .args(line)
+        command.args("-m sh -c").arg("cd \"$0\" && exec \"$@\"").arg(folder).arg(program).args(line)
     }
 
     /// The folder the disk is mounted over, as the test sees it from outside.

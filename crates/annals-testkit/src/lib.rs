@@ -5,12 +5,20 @@
 
 mod annals;
 mod disk;
+mod network;
+mod pooler;
 mod proxy;
 mod server;
+mod standby;
+mod tls;
 mod workspace;
 
 pub use annals::{Annals, Outcome, Running, kill, program, wait_for};
 pub use disk::{PAGE_BYTES, SmallDisk};
+pub use network::{At, Failing, Network, Trouble};
+pub use pooler::{PoolMode, Pooler, PoolerOptions};
 pub use proxy::{Cut, Proxy};
 pub use server::{Held, Server, ServerOptions};
+pub use standby::Standby;
+pub use tls::{Authority, Certificate};
 pub use workspace::Workspace;

@@ -64,10 +64,8 @@ fn pass(mut client: TcpStream, mut server: TcpStream, plan: &Plan) {
     let mut buffer = [0; 64 * 1024];
     while let Ok(n @ 1..) = client.read(&mut buffer) {
         let part = &buffer[..n];
-        // A simple query message: 'Q', length, text. The program sends COMMIT in one alone.
-        let commits = part
-            .windows(8)
-            .any(|w| w[0] == b'Q' && &w[1..5] == [0, 0, 0, 11].as_slice() && &w[5..8] == b"COM");
+        // The program sends COMMIT as the end of a message.
+        let commits = part.ends_with(b"COMMIT\0");
         let hits = commits && plan.left.fetch_sub(1, Ordering::SeqCst) == 1;
         if hits && plan.cut == Cut::BeforeCommit {
             break;

@@ -34,7 +34,7 @@ pub struct Server {
     _parent: tempfile::TempDir,
 }
 
-fn binaries() -> Binaries {
+pub(crate) fn binaries() -> Binaries {
     let chosen = std::env::var_os("ANNALS_PG_BIN").map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path: Vec<PathBuf> = std::env::split_paths(&path).collect();
@@ -103,12 +103,17 @@ impl Server {
         self.port.expect("the server was started with tcp")
     }
 
+    /// The port in the name of its socket.
+    pub fn socket_port(&self) -> u16 {
+        self.port.unwrap_or(5432)
+    }
+
     fn spec(&self) -> ConnectionSpec {
         ConnectionSpec::from_url(&self.url()).expect("the server's own URL is well formed")
     }
 
     fn session(&self) -> Session {
-        let settings = SessionSettings { lock_timeout_ms: 0 };
+        let settings = SessionSettings { lock_timeout_ms: 0, ..SessionSettings::default() };
         self.runtime
             .block_on(self.spec().connect("annals-test", &settings))
             .unwrap_or_else(|error| panic!("{error}"))
@@ -173,6 +178,9 @@ impl Server {
     pub fn start_again(&mut self) {
         let owner = self.folder().metadata().expect("the folder is there");
         let mut command = Command::new(binaries().program("postgres"));
+        // It goes on in the log of the server before it.
+        let log = std::fs::OpenOptions::new().append(true).open(self.folder().join("server.log"));
+        let log = log.expect("the server before it had a log");
         command
             .arg("-D")
             .arg(self.folder().join("data"))
@@ -180,7 +188,7 @@ impl Server {
             .env("LC_ALL", "C")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(log)
             .process_group(0);
         if rustix::process::geteuid().is_root() {
             command.uid(owner.uid()).gid(owner.gid());
@@ -227,7 +235,7 @@ impl Drop for Held<'_> {
     }
 }
 
-fn open_to_pass(folder: &std::path::Path) {
+pub(crate) fn open_to_pass(folder: &std::path::Path) {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(folder, mode).expect("the folder is ours");
@@ -240,7 +248,7 @@ fn open_to_pass(folder: &std::path::Path) {
 }
 
 /// A port nobody listens on just now.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
     listener.local_addr().expect("a bound socket has an address").port()
 }

@@ -212,7 +212,7 @@ impl Sandbox {
 
     async fn prepare(&self, platform: Platform) -> Result<(), SandboxError> {
         if platform == Platform::Supabase {
-            let settings = SessionSettings { lock_timeout_ms: 0 };
+            let settings = SessionSettings { lock_timeout_ms: 0, ..SessionSettings::default() };
             let mut session = self.spec().connect("annals/sandbox", &settings).await?;
             let prepared = session.run(super::SUPABASE_SQL).await;
             session.close().await;
