@@ -9,9 +9,13 @@ use annals_events::{
 use annals_migrations::{Plan, PlannedStep};
 use annals_postgres::{Fault, NewLedgerRow, Session, TransactionLimits};
 
+use crate::at_once::{self, Together};
 use crate::context::{Intent, Progress, Recorder, RecorderError, RunContext};
 use crate::failpoint;
 use crate::interrupt::Interrupt;
+use crate::retry::Retries;
+use crate::send::line_of;
+use crate::watch::Watcher;
 use crate::{statements, transaction};
 
 /// The longest message an event keeps, in bytes.
@@ -87,6 +91,14 @@ pub struct RunReport {
     pub done: usize,
     /// Whether the session can still be used.
     pub session_alive: bool,
+    /// What its files left in the session, and was taken away.
+    pub notes: Vec<String>,
+}
+
+impl RunReport {
+    fn of(end: RunEnd, done: usize, session_alive: bool) -> Self {
+        Self { end, done, session_alive, notes: Vec::new() }
+    }
 }
 
 /// How one step ended.
@@ -103,6 +115,10 @@ pub(crate) enum StepEnd {
     InDoubt { reason: String },
     /// An event could not be recorded.
     NotRecorded(RecorderError),
+    /// Its intent did not become durable; what it had begun is rolled back.
+    IntentNotDurable(RecorderError),
+    /// Nothing of it was begun: the session or its lock was lost.
+    NotBegun { reason: String, is_session_over: bool },
 }
 
 impl StepEnd {
@@ -120,13 +136,18 @@ pub(crate) struct Stage<'a, R, P> {
     pub(crate) recorder: &'a mut R,
     pub(crate) progress: &'a mut P,
     pub(crate) interrupt: &'a mut Interrupt,
+    pub(crate) watcher: Watcher,
+    pub(crate) retries: Retries,
+    /// What is to be known of the run when it is over.
+    pub(crate) notes: Vec<String>,
 }
 
 /// Carries out `plan` on `session`, which holds the lock.
 ///
 /// Events, in order: the preamble, `run_started`, for each step its intent before and its outcome
-/// after, `run_finished`. The outcome of a step and the intent of the next one are made durable
-/// together: between the two the target is not touched.
+/// after, `run_finished`. The outcome of a step and the intent of the next one are written together,
+/// before the target is touched again, and are durable before that next step takes effect: before
+/// its `COMMIT` is sent, or before anything is sent of a step outside a transaction.
 pub async fn execute<R: Recorder, P: Progress>(
     session: &mut Session,
     plan: &Plan,
@@ -145,48 +166,146 @@ pub async fn execute<R: Recorder, P: Progress>(
         }
         .into(),
     );
-    let mut stage = Stage { session, context, recorder, progress, interrupt };
+    let (watcher, retries) = (Watcher::new(), Retries::new(context.patience, context.run));
+    let notes = Vec::new();
+    let mut stage =
+        Stage { session, context, recorder, progress, interrupt, watcher, retries, notes };
+    let mut report = execute_steps(&mut stage, plan, waiting).await;
+    if report.done > 0 && report.session_alive {
+        clear_leftovers(&mut stage, "the run").await;
+    }
+    stage.watcher.close().await;
+    report.notes = stage.notes;
+    report
+}
+
+/// Finds and takes away what `who` has left in the session: a lock of a file's must not outlive its
+/// step, and nobody should wonder where a temporary table has gone.
+async fn clear_leftovers<R, P: Progress>(stage: &mut Stage<'_, R, P>, who: &str) {
+    match stage.session.clear_leftovers(stage.context.lock).await {
+        Ok(left) if left.is_empty() => {}
+        Ok(left) => stage.notes.push(format!("{who} left in the session: {left}; reset")),
+        // What is said to the session next finds out.
+        Err(fault) => tracing::debug!(%fault, "the session was not looked at"),
+    }
+}
+
+async fn execute_steps<R: Recorder, P: Progress>(
+    stage: &mut Stage<'_, R, P>,
+    plan: &Plan,
+    mut waiting: Vec<Event>,
+) -> RunReport {
+    let context = stage.context;
     let mut alive = true;
+    if plan.single_transaction && !plan.steps.is_empty() {
+        return execute_at_once(stage, plan, waiting).await;
+    }
     for (at, step) in plan.steps.iter().enumerate() {
-        if let Some(end) = may_not_go_on(&mut stage, at, &mut alive).await {
-            return finish(&mut stage, waiting, end, at, alive).await;
+        if let Some(end) = may_not_go_on(stage, step, at, &mut alive).await {
+            return finish(stage, waiting, end, at, alive).await;
         }
         let started = Instant::now();
         waiting.push(step_started(context, step, at).into());
         let about = about(&waiting);
-        let intent = match stage.recorder.record(std::mem::take(&mut waiting)).await {
+        let events = std::mem::take(&mut waiting);
+        let recorded = match step.mode {
+            StepMode::Transactional => stage.recorder.announce(events).await,
+            StepMode::StatementByStatement => stage.recorder.record(events).await,
+        };
+        let intent = match recorded {
             Ok(intents) => *intents.last().expect("invariant: one place for each event"),
             Err(error) => {
                 let end = not_recorded(about, error);
-                return RunReport { end, done: at, session_alive: alive };
+                return RunReport::of(end, at, alive);
             }
         };
         failpoint::hit("after_intent");
         stage.progress.step_started(step, at, plan.steps.len());
         let end = match step.mode {
-            StepMode::Transactional => transaction::run(&mut stage, step, at, intent).await,
-            StepMode::StatementByStatement => statements::run(&mut stage, step, at, intent).await,
+            StepMode::Transactional => transaction::run(stage, step, at, intent).await,
+            StepMode::StatementByStatement => statements::run(stage, step, at, intent).await,
+        };
+        let end = match end {
+            StepEnd::IntentNotDurable(error) => {
+                let end = not_recorded(about, error);
+                return RunReport::of(end, at, alive);
+            }
+            end => end,
         };
         let duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let last = at + 1 == plan.steps.len();
-        match take_in(&mut stage, step, (at, last), end, duration_us, &mut waiting) {
-            None => failpoint::hit("after_commit"),
+        match take_in(stage, step, (at, last), end, duration_us, &mut waiting) {
+            None => {
+                failpoint::hit("after_commit");
+                if leftovers_are_likely(step) {
+                    clear_leftovers(stage, &step.id()).await;
+                }
+            }
             Some((end, done, ends_session)) => {
-                return finish(&mut stage, waiting, end, at + done, alive && !ends_session).await;
+                return finish(stage, waiting, end, at + done, alive && !ends_session).await;
             }
         }
     }
-    finish(&mut stage, waiting, RunEnd::Succeeded, plan.steps.len(), alive).await
+    finish(stage, waiting, RunEnd::Succeeded, plan.steps.len(), alive).await
 }
 
-/// Before each step: a stop was asked for, or the lock is no longer ours.
+/// All steps in one transaction; their intents are durable before it begins.
+async fn execute_at_once<R: Recorder, P: Progress>(
+    stage: &mut Stage<'_, R, P>,
+    plan: &Plan,
+    mut waiting: Vec<Event>,
+) -> RunReport {
+    if stage.interrupt.requested() {
+        let end = RunEnd::Interrupted { step: 0, reason: "stopped on request".to_owned() };
+        return finish(stage, waiting, end, 0, true).await;
+    }
+    let started = plan.steps.iter().enumerate();
+    waiting.extend(started.map(|(at, step)| step_started(stage.context, step, at).into()));
+    let mut intents = match stage.recorder.record(waiting).await {
+        Ok(intents) => intents,
+        Err(error) => {
+            let end = not_recorded((0, Unrecorded::NotBegun), error);
+            return RunReport::of(end, 0, true);
+        }
+    };
+    failpoint::hit("after_intent");
+    let steps = intents.split_off(intents.len() - plan.steps.len());
+    let Together { end, outcomes, done, is_session_over } = at_once::run(stage, plan, &steps).await;
+    if done > 0 {
+        failpoint::hit("after_commit");
+    }
+    finish(stage, outcomes, end, done, !is_session_over).await
+}
+
+/// Words of SQL that leaves something in a session.
+const LEAVING: &[&str] = &["advisory", "temp", "listen", "hold", "set_config", "execute"];
+
+/// Of a statement so much is searched for them; a longer one is likely to be rows.
+const SEARCHED_BYTES: usize = 16 << 10;
+
+/// Whether the session is looked at right behind this step, for one round trip more. What a function
+/// leaves that no word tells of is found at the end of the run.
+fn leftovers_are_likely(step: &PlannedStep) -> bool {
+    step.statements.iter().any(|statement| {
+        let text = &statement.sql[..statement.sql.floor_char_boundary(SEARCHED_BYTES)];
+        let text = text.to_ascii_lowercase();
+        text.trim_start().starts_with("set") || LEAVING.iter().any(|word| text.contains(word))
+    })
+}
+
+/// Before each step: a stop was asked for, or the lock is no longer ours, which a step in a
+/// transaction asks in the message that begins it.
 async fn may_not_go_on<R, P>(
     stage: &mut Stage<'_, R, P>,
+    planned: &PlannedStep,
     step: usize,
     alive: &mut bool,
 ) -> Option<RunEnd> {
     if stage.interrupt.requested() {
         return Some(RunEnd::Interrupted { step, reason: "stopped on request".to_owned() });
+    }
+    if planned.mode == StepMode::Transactional {
+        return None;
     }
     let reason = match stage.session.holds_lock(stage.context.lock).await {
         Ok(true) => return None,
@@ -276,8 +395,13 @@ fn take_in<R, P: Progress>(
             Some((end, usize::from(found == ReconciledAs::TookEffect), true))
         }
         StepEnd::InDoubt { reason } => Some((RunEnd::InDoubt { step: at, reason }, 0, true)),
-        StepEnd::NotRecorded(error) => {
+        StepEnd::NotRecorded(error) | StepEnd::IntentNotDurable(error) => {
             Some((not_recorded((place, Unrecorded::HalfDone), error), 0, false))
+        }
+        StepEnd::NotBegun { reason, is_session_over } => {
+            let error = RecordedError::of_message(&reason);
+            waiting.push(failed(&error, Effect::None));
+            Some((RunEnd::Disconnected { step: at, reason }, 0, is_session_over))
         }
     }
 }
@@ -297,7 +421,7 @@ async fn finish<R: Recorder, P>(
         }
         // The run stays open: whoever comes next settles it from evidence.
         RunEnd::InDoubt { .. } | RunEnd::NotRecorded { .. } => {
-            return RunReport { end, done, session_alive: alive };
+            return RunReport::of(end, done, alive);
         }
     };
     let run = stage.context.run;
@@ -306,11 +430,11 @@ async fn finish<R: Recorder, P>(
     match stage.recorder.record(waiting).await {
         Ok(_) => {
             failpoint::hit("after_outcome");
-            RunReport { end, done, session_alive: alive }
+            RunReport::of(end, done, alive)
         }
         Err(error) => {
             let end = not_recorded(about, error);
-            RunReport { end, done, session_alive: alive }
+            RunReport::of(end, done, alive)
         }
     }
 }
@@ -324,7 +448,7 @@ fn step_started(context: &RunContext<'_>, step: &PlannedStep, at: usize) -> Step
         ordinal: step.ordinal,
         rollback: step.rollback.clone(),
         run: context.run,
-        statements: step.statements.len() as u64,
+        statements: step.statement_count(),
         step: at as u64,
         version: step.version.clone(),
     }
@@ -365,24 +489,20 @@ pub(crate) fn describe(
     statement: Option<usize>,
 ) -> (RecordedError, Option<String>) {
     let planned = statement.and_then(|at| step.statements.get(at));
-    let (code, hint, position, text) = match fault {
+    let (code, hint, text) = match fault {
         Fault::Server(error) => {
-            let text = error.message.clone();
-            (Some(error.code.clone()), error.hint.clone(), error.position, text)
+            (Some(error.code.clone()), error.hint.clone(), error.message.clone())
         }
-        Fault::Connection(_) | Fault::Protocol(_) => (None, None, None, fault.to_string()),
+        Fault::Connection(_) | Fault::Ended { .. } | Fault::Protocol(_) => {
+            (None, None, fault.to_string())
+        }
     };
-    let line = planned.map(|planned| {
-        let before = position.map_or(0, |at| {
-            planned.sql.chars().take(at.saturating_sub(1)).filter(|&c| c == '\n').count()
-        });
-        u64::from(planned.line) + before as u64
-    });
+    let line = planned.map(|planned| line_of(fault, planned.line, &planned.sql));
     let statement = statement.map(|at| at as u64 + 1);
     (RecordedError { code, line, message: shorten(text), statement }, hint)
 }
 
-fn shorten(mut message: String) -> String {
+pub(crate) fn shorten(mut message: String) -> String {
     if message.len() > MAX_MESSAGE_BYTES {
         let end = (0..=MAX_MESSAGE_BYTES).rev().find(|at| message.is_char_boundary(*at));
         message.truncate(end.unwrap_or(0));

@@ -11,11 +11,12 @@ use annals_events::{Digest, Effect, Event, RecordedError, StatementStarted, Stat
 use annals_migrations::{PlannedStatement, PlannedStep, StatementClass};
 use annals_postgres::{Fault, StatementRow};
 
-use crate::concurrent;
 use crate::context::{Intent, Recorder};
 use crate::failpoint;
+use crate::objection::{Objection, objection};
 use crate::run::{Stage, StepEnd, UNIQUE_VIOLATION, already_taken, describe, ledger_row, limits};
-use crate::transaction::{Stopped, commit, run_cancellable};
+use crate::transaction::{Stopped, commit, commit_alone, run_cancellable};
+use crate::{backfill, concurrent};
 
 pub(crate) async fn run<R: Recorder, P: crate::Progress>(
     stage: &mut Stage<'_, R, P>,
@@ -27,6 +28,9 @@ pub(crate) async fn run<R: Recorder, P: crate::Progress>(
         Ok(done) => done,
         Err(end) => return end,
     };
+    if let Err(end) = backfill::check_progress(stage, step).await {
+        return end;
+    }
     for (n, statement) in step.statements.iter().enumerate() {
         if done.contains(&(n as u64 + 1)) {
             continue;
@@ -40,7 +44,7 @@ pub(crate) async fn run<R: Recorder, P: crate::Progress>(
 }
 
 /// Statements the target shows as done, each checked against the file.
-async fn done_before<R, P>(
+async fn done_before<R, P: crate::Progress>(
     stage: &mut Stage<'_, R, P>,
     step: &PlannedStep,
 ) -> Result<BTreeSet<u64>, StepEnd> {
@@ -69,7 +73,11 @@ async fn done_before<R, P>(
 }
 
 /// The form in which an earlier run recorded the intent of a statement.
-fn begun_as<R, P>(stage: &Stage<'_, R, P>, step: &PlannedStep, number: u64) -> Option<Digest> {
+pub(crate) fn begun_as<R, P>(
+    stage: &Stage<'_, R, P>,
+    step: &PlannedStep,
+    number: u64,
+) -> Option<Digest> {
     stage.context.begun.get(&step.version)?.get(&number).copied()
 }
 
@@ -77,26 +85,27 @@ fn sql_digest(statement: &PlannedStatement) -> Digest {
     Digest::of(statement.sql.as_bytes())
 }
 
-fn refused(message: String, effect: Effect) -> StepEnd {
+pub(crate) fn refused(message: String, effect: Effect) -> StepEnd {
     let error = RecordedError::of_message(message);
     StepEnd::Failed { error, effect, hint: None }
 }
 
-/// Refuses to build an index under a taken name. Nothing of the statement is recorded then, so what
-/// stands there is never taken for ours.
-async fn check_name<R, P>(
+/// Refuses what stands in the way of the statement. Nothing of it is recorded then, so what is there
+/// is never taken for ours.
+async fn check_objection<R, P: crate::Progress>(
     stage: &mut Stage<'_, R, P>,
     step: &PlannedStep,
     n: usize,
+    begun: bool,
 ) -> Result<(), StepEnd> {
     let statement = &step.statements[n];
-    let effect = if n == 0 { Effect::None } else { Effect::Partial };
-    match concurrent::name_taken(stage, statement).await {
+    let effect = if n == 0 && !begun { Effect::None } else { Effect::Partial };
+    match objection(stage.session, statement, begun, limits(step)).await {
         Ok(None) => Ok(()),
-        Ok(Some(message)) => {
+        Ok(Some(Objection { reason: message, instead: hint })) => {
             let (line, statement) = (Some(statement.line.into()), Some(n as u64 + 1));
             let error = RecordedError { code: None, line, message, statement };
-            Err(StepEnd::Failed { error, effect, hint: None })
+            Err(StepEnd::Failed { error, effect, hint })
         }
         Err(fault) => Err(Stopped::Fault(fault).into_end(step, n, effect)),
     }
@@ -114,9 +123,7 @@ async fn run_statement<R: Recorder, P: crate::Progress>(
     let sql = sql_digest(statement);
     // Begun in another form is another statement: what stands there is not what this one builds.
     let begun = begun_as(stage, step, number) == Some(sql);
-    if !begun {
-        check_name(stage, step, n).await?;
-    }
+    check_objection(stage, step, n, begun).await?;
     let started: Event = StatementStarted { run, sql, statement: number, step: place }.into();
     stage.recorder.record(vec![started]).await.map_err(StepEnd::NotRecorded)?;
     failpoint::hit("after_statement_intent");
@@ -149,7 +156,7 @@ fn effect(step: &PlannedStep, n: usize, stopped: &Stopped) -> Effect {
 }
 
 /// The statement and its row in one transaction.
-async fn in_transaction<R, P>(
+async fn in_transaction<R, P: crate::Progress>(
     stage: &mut Stage<'_, R, P>,
     step: &PlannedStep,
     at: usize,
@@ -162,7 +169,7 @@ async fn in_transaction<R, P>(
     let work = async {
         stage.session.insert_statement_row(&ledger, row).await.map_err(Stopped::Fault)?;
         let sql = &step.statements[n].sql;
-        run_cancellable(stage.session, sql, stage.context, stage.interrupt).await
+        run_cancellable(stage, step, sql).await
     };
     if let Err(stopped) = work.await {
         // The server has rolled back already, or does when it notices that we are gone.
@@ -170,11 +177,11 @@ async fn in_transaction<R, P>(
         return Err(stopped);
     }
     failpoint::hit("after_statement_effect");
-    stage.session.commit().await.map_err(Stopped::Fault)
+    commit_alone(stage, step).await
 }
 
 /// The statement alone, then its row. `begun`: an earlier run recorded its intent.
-async fn outside<R, P>(
+async fn outside<R, P: crate::Progress>(
     stage: &mut Stage<'_, R, P>,
     step: &PlannedStep,
     at: usize,
@@ -182,7 +189,13 @@ async fn outside<R, P>(
     n: usize,
     (row, begun): (&StatementRow, bool),
 ) -> Result<Option<String>, Stopped> {
-    let found = concurrent::run(stage, &step.statements[n], begun, step.timeouts).await?;
+    let statement = &step.statements[n];
+    let found = match &statement.class {
+        StatementClass::Backfill { .. } => {
+            backfill::run(stage, step, (at, intent), n, row).await.map(|()| None)?
+        }
+        _ => concurrent::run(stage, step, statement, begun).await?,
+    };
     failpoint::hit("after_statement_effect");
     let ledger = ledger_row(stage.context, step, at, intent);
     stage.session.insert_statement_row(&ledger, row).await.map_err(Stopped::Fault)?;
@@ -213,7 +226,7 @@ async fn write_ledger_row<R, P: crate::Progress>(
     }
 }
 
-async fn row_not_written<R, P>(
+async fn row_not_written<R, P: crate::Progress>(
     stage: &mut Stage<'_, R, P>,
     step: &PlannedStep,
     fault: &Fault,

@@ -3,36 +3,201 @@
 //! The ledger row comes first, so whoever runs the same step at the same time waits here and is then
 //! refused; it commits with the SQL or not at all. A crash before `COMMIT` reaches the server leaves
 //! nothing; a crash after leaves the row, and the next command finds it.
+//!
+//! The intent is in the log before the transaction begins, and durable before `COMMIT` is sent:
+//! the disk works while the server does.
 
-use annals_events::{Effect, ReconciledAs, StepMode, StepReconciled};
-use annals_migrations::PlannedStep;
-use annals_postgres::{Fault, Session};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
 
-use crate::context::{Intent, Recorder, RunContext};
-use crate::reconcile::settle_commit;
+use annals_events::{Effect, Evidence, ReconciledAs, RecordedError, StepMode, StepReconciled};
+use annals_migrations::{PlannedStep, relations};
+use annals_postgres::{Blocker, Fault, Session, StepBeginning, StepFault};
+
+use crate::context::{Intent, Recorder};
+use crate::failpoint;
+use crate::reconcile::{ReconcileError, settle_commit};
+use crate::retry::{Enough, LOCK_NOT_AVAILABLE, lost_to_others};
 use crate::run::{
-    Stage, StepEnd, UNIQUE_VIOLATION, already_taken, describe, key, ledger_row, limits,
+    Stage, StepEnd, UNIQUE_VIOLATION, already_taken, describe, key, ledger_row, limits, shorten,
 };
-use crate::{failpoint, interrupt::Interrupt};
+use crate::send::{SendFault, send};
+use crate::watch::{Ended, Eyes, Manner, named, watched};
 
+/// Runs the step; when it loses against others, rolls it back and runs all of it again, as often and
+/// as long as the run's patience allows. Between two attempts no transaction is open.
 pub(crate) async fn run<R: Recorder, P: crate::Progress>(
     stage: &mut Stage<'_, R, P>,
     step: &PlannedStep,
     at: usize,
     intent: Intent,
 ) -> StepEnd {
-    let transaction = match inside(stage, step, at, intent).await {
-        Ok(transaction) => transaction,
-        Err(end) => {
-            // The server has rolled back already, or does when it notices that we are gone.
-            let _ = stage.session.roll_back().await;
+    stage.watcher.forget();
+    let mut tried = 0;
+    loop {
+        tried += 1;
+        let began = Instant::now();
+        let lost = match attempt(stage, step, at, intent).await {
+            Ok(end) => return end,
+            Err(lost) => lost,
+        };
+        if let Err(end) = before_another(stage, step, lost, tried, began).await {
             return end;
+        }
+    }
+}
+
+/// Pauses before another attempt; the step's end where there is to be none.
+pub(crate) async fn before_another<R, P: crate::Progress>(
+    stage: &mut Stage<'_, R, P>,
+    step: &PlannedStep,
+    lost: Lost,
+    tried: u32,
+    began: Instant,
+) -> Result<(), StepEnd> {
+    let pause = match stage.retries.after(tried, began.elapsed()) {
+        Ok(pause) => pause,
+        Err(enough) => return Err(given_up(stage, step, lost, tried, enough).await),
+    };
+    stage.progress.notice("note", &format!("{}: {}", step.id(), lost.error.message));
+    stage.progress.retrying(step, tried + 1, stage.retries.allowed() + 1, pause);
+    failpoint::hit("before_retry");
+    tokio::select! {
+        () = tokio::time::sleep(pause) => Ok(()),
+        () = stage.interrupt.wait() => {
+            let reason = "stopped on request before another attempt".to_owned();
+            Err(StepEnd::Interrupted { effect: Effect::None, reason })
+        }
+    }
+}
+
+/// An attempt that others are to blame for: rolled back, and as good as never made.
+pub(crate) struct Lost {
+    error: RecordedError,
+    hint: Option<String>,
+    /// Who had to wait, if it gave way to them.
+    gave_way_to: Vec<Blocker>,
+}
+
+/// Why a step was not carried out.
+pub(crate) enum Unworked {
+    End(StepEnd),
+    Lost(Lost),
+    /// The session is over, and must not be spoken to.
+    Gone(Fault),
+}
+
+impl From<StepEnd> for Unworked {
+    fn from(end: StepEnd) -> Self {
+        match end {
+            StepEnd::Failed { error, effect: Effect::None, hint }
+                if lost_to_others(error.code.as_deref()) =>
+            {
+                Self::Lost(Lost { error, hint, gave_way_to: Vec::new() })
+            }
+            end => Self::End(end),
+        }
+    }
+}
+
+/// Rolls back. The server has done so already, or does when it notices that we are gone.
+pub(crate) async fn roll_back(session: &mut Session) {
+    let _ = tokio::time::timeout(ROLLBACK_PATIENCE, session.roll_back()).await;
+}
+
+/// The whole transaction, once.
+async fn attempt<R: Recorder, P: crate::Progress>(
+    stage: &mut Stage<'_, R, P>,
+    step: &PlannedStep,
+    at: usize,
+    intent: Intent,
+) -> Result<StepEnd, Lost> {
+    let Stage { session, context, recorder, progress, interrupt, watcher, .. } = stage;
+    let durable = async {
+        failpoint::hit("while_working");
+        recorder.settle().await
+    };
+    let pid = session.facts().backend_pid;
+    let manner = Manner::GivesWay;
+    let eyes = Eyes { watcher, context, progress: *progress, interrupt, step, pid, manner };
+    let work = inside(session, eyes, (step, at, intent), false);
+    // In this order: the message is on its way when the disk is asked.
+    let (worked, durable) = tokio::join!(work, durable);
+    let transaction = match (worked, durable) {
+        (Ok(transaction), Ok(())) => transaction,
+        (worked, durable) => {
+            if !matches!(worked, Err(Unworked::Gone(_))) {
+                roll_back(session).await;
+            }
+            return match (durable, worked) {
+                (Err(error), _) => Ok(StepEnd::IntentNotDurable(error)),
+                (Ok(()), Err(Unworked::End(end))) => Ok(end),
+                (Ok(()), Err(Unworked::Lost(lost))) => Err(lost),
+                (Ok(()), Err(Unworked::Gone(fault))) => Ok(gone(&fault)),
+                (Ok(()), Ok(_)) => unreachable!("both went well"),
+            };
         }
     };
     failpoint::hit("before_commit");
-    commit(stage, step, at, transaction)
-        .await
-        .unwrap_or_else(|fault| StepEnd::failed(&fault, step, None))
+    let refused = match commit(stage, step, at, transaction).await {
+        Ok(end) => return Ok(end),
+        Err(fault) => StepEnd::failed(&fault, step, None),
+    };
+    match Unworked::from(refused) {
+        Unworked::Lost(lost) => Err(lost),
+        Unworked::End(end) => Ok(end),
+        Unworked::Gone(_) => unreachable!("made from a refusal"),
+    }
+}
+
+/// The end of a step whose session was lost before its commit.
+pub(crate) fn gone(fault: &Fault) -> StepEnd {
+    StepEnd::NotBegun { reason: fault.to_string(), is_session_over: true }
+}
+
+/// The end of a step that has lost as often or as long as it may: who was in the way, and what to do.
+async fn given_up<R, P>(
+    stage: &mut Stage<'_, R, P>,
+    step: &PlannedStep,
+    lost: Lost,
+    tried: u32,
+    enough: Enough,
+) -> StepEnd {
+    let Lost { mut error, hint, gave_way_to } = lost;
+    let spent = stage.retries.spent().as_secs_f64();
+    let limit = match enough {
+        Enough::Attempts => "policy.lock_retries",
+        Enough::Time => "timeouts.max_blocked",
+    };
+    let times = if tried == 1 { "attempt" } else { "attempts" };
+    let _ = write!(error.message, "; given up after {tried} {times} in {spent:.1} s ({limit})");
+    let mut blockers: Vec<Blocker> = stage.watcher.blockers.values().cloned().collect();
+    if blockers.is_empty() && error.code.as_deref() == Some(LOCK_NOT_AVAILABLE) {
+        // Nobody looked in time: whoever has locks there now is likely to be who had them then.
+        let names: BTreeSet<String> =
+            step.statements.iter().flat_map(|statement| relations(&statement.sql)).collect();
+        let names: Vec<String> = names.into_iter().collect();
+        blockers = stage.session.lock_holders_on(&names).await.unwrap_or_default();
+    }
+    if !blockers.is_empty() {
+        let _ = write!(error.message, "; blocked by {}", named(&blockers));
+    }
+    error.message = shorten(error.message);
+    let next = match blockers.iter().find(|blocker| !blocker.is_prepared()) {
+        Some(blocker) if gave_way_to.is_empty() => format!(
+            "see who is in the way with annals locks and pg_stat_activity; whether to end it is your              decision: SELECT pg_terminate_backend({})",
+            blocker.pid
+        ),
+        _ if !gave_way_to.is_empty() => {
+            "give the step a quieter moment, make it smaller, or allow it more time \
+             (timeouts.max_blocking)"
+                .to_owned()
+        }
+        _ => "see who is in the way with annals locks and pg_stat_activity".to_owned(),
+    };
+    let hint = Some(hint.map_or_else(|| next.clone(), |hint| format!("{hint}; {next}")));
+    StepEnd::Failed { error, effect: Effect::None, hint }
 }
 
 /// Commits `transaction`, which holds the step's ledger row; where the answer is lost, the target is
@@ -47,48 +212,190 @@ pub(crate) async fn commit<R, P: crate::Progress>(
     at: usize,
     transaction: String,
 ) -> Result<StepEnd, Fault> {
-    // From here to the answer nobody can say whether the step took effect.
-    match stage.session.commit().await {
-        Ok(()) => Ok(StepEnd::Done { transaction }),
-        Err(fault) if fault.is_verdict() => Err(fault),
-        Err(_) => {
-            stage.progress.in_doubt(step);
-            Ok(settle(stage, step, at, &transaction).await)
+    match sent_commit(stage, step, &transaction).await {
+        Ok(true) => Ok(StepEnd::Done { transaction }),
+        Ok(false) => Ok(settle(stage, step, at, &transaction).await),
+        Err(fault) if is_cancelled(stage, &fault) => {
+            let effect = match step.mode {
+                StepMode::Transactional => Effect::None,
+                // Its statements took effect before; only its ledger row did not.
+                StepMode::StatementByStatement => Effect::Partial,
+            };
+            Ok(StepEnd::Interrupted { effect, reason: CANCELLED_COMMIT.to_owned() })
+        }
+        Err(fault) => Err(fault),
+    }
+}
+
+/// What is said of a commit that was cancelled on request.
+pub(crate) const CANCELLED_COMMIT: &str = "stopped on request in the commit";
+
+/// SQLSTATE of what was cancelled.
+const QUERY_CANCELED: &str = "57014";
+
+/// Whether `fault` is what a request to stop has brought about.
+pub(crate) fn is_cancelled<R, P>(stage: &Stage<'_, R, P>, fault: &Fault) -> bool {
+    stage.interrupt.requested() && fault.code() == Some(QUERY_CANCELED)
+}
+
+/// Commits what stands by itself. When a stop is asked for meanwhile, the commit is cancelled like
+/// any statement, and the server's answer decides.
+pub(crate) async fn commit_alone<R, P: crate::Progress>(
+    stage: &mut Stage<'_, R, P>,
+    step: &PlannedStep,
+) -> Result<(), Stopped> {
+    let Stage { session, context, progress, interrupt, watcher, .. } = stage;
+    let (pid, manner) = (session.facts().backend_pid, Manner::Stays);
+    let eyes = Eyes { watcher, context, progress: *progress, interrupt, step, pid, manner };
+    match answer(watched(session.commit(), eyes).await) {
+        Err(fault) if is_cancelled(stage, &fault) => Err(Stopped::OnRequest),
+        committed => committed.map_err(Stopped::Fault),
+    }
+}
+
+/// What the server said of a commit, however it came to say it.
+fn answer(ended: Ended<Result<(), Fault>>) -> Result<(), Fault> {
+    match ended {
+        Ended::Done(committed)
+        | Ended::Stopped(Some(committed))
+        | Ended::GaveWay(Some(committed)) => committed,
+        Ended::Stopped(None) | Ended::GaveWay(None) => {
+            Err(Fault::Connection("no answer to COMMIT".to_owned()))
         }
     }
 }
 
-/// The step's work up to its commit; returns its transaction.
-async fn inside<R: Recorder, P: crate::Progress>(
+/// Sends `COMMIT`; says whether the answer has come. Without it nobody can say whether the step
+/// took effect.
+///
+/// A commit can take as long as any statement: deferred triggers run in it, and it waits for
+/// standbys. When a stop is asked for, it is cancelled like one; the server's answer decides.
+///
+/// # Errors
+///
+/// As [`commit`].
+pub(crate) async fn sent_commit<R, P: crate::Progress>(
     stage: &mut Stage<'_, R, P>,
     step: &PlannedStep,
-    at: usize,
-    intent: Intent,
-) -> Result<String, StepEnd> {
-    let failed = |fault: Fault| StepEnd::failed(&fault, step, None);
-    stage.session.begin(limits(step)).await.map_err(failed)?;
-    failpoint::hit("after_begin");
-    let row = ledger_row(stage.context, step, at, intent);
-    let transaction = match stage.session.insert_ledger_row(&row).await {
-        Ok(transaction) => transaction,
-        Err(fault) if fault.code() == Some(UNIQUE_VIOLATION) => {
-            return Err(already_taken(step));
+    transaction: &str,
+) -> Result<bool, Fault> {
+    let Stage { session, context, progress, interrupt, watcher, .. } = stage;
+    let (pid, manner) = (session.facts().backend_pid, Manner::Stays);
+    let eyes = Eyes { watcher, context, progress: *progress, interrupt, step, pid, manner };
+    let committed = answer(watched(session.commit_step(transaction), eyes).await);
+    match committed {
+        Ok(()) => Ok(true),
+        Err(fault) if is_cancelled(stage, &fault) => {
+            // Cancelled before the commit itself, the transaction is still there.
+            let _ = stage.session.roll_back().await;
+            Err(fault)
         }
-        Err(fault) => return Err(failed(fault)),
+        Err(fault) if fault.is_verdict() => Err(fault),
+        Err(_) => {
+            stage.progress.in_doubt(step);
+            Ok(false)
+        }
+    }
+}
+
+/// The step's work up to its commit, in one message where there is no data; returns its
+/// transaction. `is_open`: an earlier step has begun it.
+pub(crate) async fn inside<P: crate::Progress>(
+    session: &mut Session,
+    eyes: Eyes<'_, P>,
+    (step, at, intent): (&PlannedStep, usize, Intent),
+    is_open: bool,
+) -> Result<String, Unworked> {
+    let (context, limit_ms) = (eyes.context, eyes.context.patience.max_blocking_ms);
+    let row = ledger_row(context, step, at, intent);
+    let beginning = StepBeginning { limits: limits(step), lock: context.lock, row: &row, is_open };
+    let asked = eyes.interrupt.clone();
+    let work = send(session, &beginning, step, context.folder, &asked);
+    let Eyes { watcher, context, progress, interrupt, step, pid, manner } = eyes;
+    let eyes = Eyes {
+        watcher: &mut *watcher,
+        interrupt: &mut *interrupt,
+        context,
+        progress,
+        step,
+        pid,
+        manner,
     };
-    failpoint::hit("after_ledger_row");
-    for (n, statement) in step.statements.iter().enumerate() {
-        run_cancellable(stage.session, &statement.sql, stage.context, stage.interrupt)
-            .await
-            .map_err(|stopped| stopped.into_end(step, n, Effect::None))?;
-        failpoint::hit("after_statement");
+    let worked = watched(work, eyes).await;
+    match worked {
+        Ended::Done(Ok(transaction)) | Ended::GaveWay(Some(Ok(transaction)))
+            if !interrupt.requested() =>
+        {
+            Ok(transaction)
+        }
+        Ended::Done(Err(fault)) => Err(not_worked(fault, step).into()),
+        Ended::Stopped(Some(Err(fault))) if let Some((error, _)) = fault.described(step) => {
+            Err(Unworked::End(stopped_in(error.statement.unwrap_or_default())))
+        }
+        Ended::GaveWay(Some(Err(fault))) => match fault.described(step) {
+            Some(described) => {
+                let waiting = watcher.kept_waiting();
+                Err(Unworked::Lost(gave_way(described, waiting, limit_ms)))
+            }
+            None => Err(not_worked(fault, step).into()),
+        },
+        Ended::GaveWay(None) => {
+            let reason = "a cancelled statement did not end".to_owned();
+            Err(Unworked::Gone(Fault::Connection(reason)))
+        }
+        Ended::Done(Ok(_)) | Ended::GaveWay(Some(Ok(_))) | Ended::Stopped(_) => {
+            let reason = "stopped on request before the commit".to_owned();
+            Err(Unworked::End(StepEnd::Interrupted { effect: Effect::None, reason }))
+        }
     }
-    stage.session.check_transaction(&transaction).await.map_err(failed)?;
-    if stage.interrupt.requested() {
-        let reason = "stopped on request before the commit".to_owned();
-        return Err(StepEnd::Interrupted { effect: Effect::None, reason });
+}
+
+/// What is said of a step that was cancelled for the sake of others.
+fn gave_way(
+    (error, hint): (RecordedError, Option<String>),
+    waiting: Vec<Blocker>,
+    limit_ms: u64,
+) -> Lost {
+    let message = format!(
+        "gave way to others who would have waited for it longer than {limit_ms} ms \
+         (timeouts.max_blocking): {}",
+        named(&waiting)
+    );
+    Lost { error: RecordedError { message, code: None, ..error }, hint, gave_way_to: waiting }
+}
+
+fn stopped_in(statement: u64) -> StepEnd {
+    let reason = format!("stopped on request in statement {statement}");
+    StepEnd::Interrupted { effect: Effect::None, reason }
+}
+
+fn not_worked(fault: SendFault, step: &PlannedStep) -> StepEnd {
+    if let Some((error, hint)) = fault.described(step) {
+        return StepEnd::Failed { error, effect: Effect::None, hint };
     }
-    Ok(transaction)
+    let fault = match fault {
+        SendFault::Step(fault) => fault,
+        SendFault::Piece { fault, .. } => return StepEnd::failed(&fault, step, None),
+        SendFault::File { line, message } => {
+            let error = RecordedError { line, ..RecordedError::of_message(message) };
+            return StepEnd::Failed { error, effect: Effect::None, hint: None };
+        }
+        SendFault::OnRequest { sent } => return stopped_in(sent + 1),
+    };
+    match fault {
+        StepFault::LockLost => {
+            let reason = "the lock on the target was lost".to_owned();
+            StepEnd::NotBegun { reason, is_session_over: false }
+        }
+        StepFault::Beginning(fault) if fault.ends_session() => {
+            StepEnd::NotBegun { reason: fault.to_string(), is_session_over: true }
+        }
+        StepFault::Beginning(fault) if fault.code() == Some(UNIQUE_VIOLATION) => {
+            already_taken(step)
+        }
+        StepFault::Beginning(fault) => StepEnd::failed(&fault, step, None),
+        StepFault::Statement(at, fault) => StepEnd::failed(&fault, step, Some(at)),
+    }
 }
 
 /// Settles the commit of a step after the connection was lost around it.
@@ -99,8 +406,7 @@ async fn settle<R, P>(
     transaction: &str,
 ) -> StepEnd {
     let key = key(stage.context, at);
-    let identity = stage.session.facts().identity.clone();
-    match settle_commit(stage.context, &identity, key, transaction).await {
+    match ask_for_row(stage, at, transaction).await {
         Ok((found, mut evidence)) => {
             let outside = step.mode == StepMode::StatementByStatement;
             if outside {
@@ -118,8 +424,18 @@ async fn settle<R, P>(
     }
 }
 
-/// How long a cancelled statement may take to end.
-const CANCEL_PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
+/// Asks the target for the ledger row of step `at`, which `transaction` was to commit.
+pub(crate) async fn ask_for_row<R, P>(
+    stage: &mut Stage<'_, R, P>,
+    at: usize,
+    transaction: &str,
+) -> Result<(ReconciledAs, Evidence), ReconcileError> {
+    let identity = stage.session.facts().identity.clone();
+    settle_commit(stage.context, &identity, key(stage.context, at), transaction).await
+}
+
+/// How long a rollback is waited for: a server that cannot be heard any more must not keep us.
+const ROLLBACK_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Why a statement did not finish.
 pub(crate) enum Stopped {
@@ -145,34 +461,17 @@ impl Stopped {
     }
 }
 
-/// Sends `sql`; when a stop is asked for meanwhile, cancels it and waits for the server's answer.
-pub(crate) async fn run_cancellable(
-    session: &mut Session,
+/// Sends `sql`, looks after it once it takes long, and cancels it when a stop is asked for.
+pub(crate) async fn run_cancellable<R, P: crate::Progress>(
+    stage: &mut Stage<'_, R, P>,
+    step: &PlannedStep,
     sql: &str,
-    context: &RunContext<'_>,
-    interrupt: &mut Interrupt,
 ) -> Result<(), Stopped> {
-    let pid = session.facts().backend_pid;
-    let work = session.run(sql);
-    tokio::pin!(work);
-    let finished = tokio::select! {
-        biased;
-        finished = &mut work => Some(finished),
-        () = interrupt.wait() => None,
-    };
-    match finished {
-        Some(result) => result.map_err(Stopped::Fault),
-        None => {
-            if let Ok(mut other) =
-                context.spec.connect(&context.application_name(), &context.settings).await
-            {
-                // If it has just finished, there is nothing to cancel: also fine.
-                let _ = other.cancel_backend(pid).await;
-                other.close().await;
-            }
-            // A server that cannot be heard any more must not keep us: nothing is committed here.
-            let _ = tokio::time::timeout(CANCEL_PATIENCE, work).await;
-            Err(Stopped::OnRequest)
-        }
+    let Stage { session, context, progress, interrupt, watcher, .. } = stage;
+    let (pid, manner) = (session.facts().backend_pid, Manner::Stays);
+    let eyes = Eyes { watcher, context, progress: *progress, interrupt, step, pid, manner };
+    match watched(session.run(sql), eyes).await {
+        Ended::Done(result) => result.map_err(Stopped::Fault),
+        Ended::Stopped(_) | Ended::GaveWay(_) => Err(Stopped::OnRequest),
     }
 }
