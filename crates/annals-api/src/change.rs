@@ -2,7 +2,9 @@
 
 use annals_events::{Direction, Effect, ReconciledAs, StepMode};
 use annals_migrations::{Plan, PlannedStatement, PlannedStep, StatementClass};
-use annals_operations::{ChangeOutcome, Failure, PlanPreview, Recovered, RunEnd, Unrecorded};
+use annals_operations::{
+    ChangeOutcome, Failure, PlanPreview, Recovered, RunEnd, Unrecorded, lost_to_others,
+};
 use serde::Serialize;
 
 use crate::copies::AnchorOutcome;
@@ -11,12 +13,43 @@ use crate::exit::ExitCode;
 /// One statement of a plan.
 #[derive(Debug, Clone, Serialize)]
 pub struct PlanStatement {
-    /// `transactional`, `concurrent_index_build`, `concurrent_index_drop` or `repeatable`.
+    /// `transactional`, `concurrent_index_build`, `concurrent_index_drop`, `concurrent_reindex`,
+    /// `concurrent_detach`, `creation`, `removal`, `backfill` or `repeatable`.
     pub class: &'static str,
+    /// How a backfill is cut into batches; none for other statements.
+    pub batches: Option<PlanBatches>,
     /// Line of the file, from 1.
     pub line: u32,
     /// Its text.
     pub sql: String,
+    /// The lines it copies in, if it is a `COPY … FROM stdin`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+}
+
+/// What stands for the statements of a file that is streamed.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlanStream {
+    /// Its size.
+    pub bytes: u64,
+    /// Its statements.
+    pub statements: u64,
+    /// Of these, those that copy in data from the file.
+    pub copies: u64,
+}
+
+/// The batches of a backfill: each is the statement with the first and the last of its keys for
+/// `:from` and `:to`, in a transaction of its own.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlanBatches {
+    /// The table that is gone through.
+    pub table: String,
+    /// The key it is gone through by.
+    pub key: String,
+    /// Keys of one batch.
+    pub rows: u64,
+    /// From one batch to the next.
+    pub pause_ms: u64,
 }
 
 impl From<&PlannedStatement> for PlanStatement {
@@ -25,9 +58,29 @@ impl From<&PlannedStatement> for PlanStatement {
             StatementClass::Transactional => "transactional",
             StatementClass::ConcurrentIndexBuild { .. } => "concurrent_index_build",
             StatementClass::ConcurrentIndexDrop { .. } => "concurrent_index_drop",
+            StatementClass::ConcurrentReindex { .. } => "concurrent_reindex",
+            StatementClass::ConcurrentDetach { .. } => "concurrent_detach",
+            StatementClass::Creation { .. } => "creation",
+            StatementClass::Removal { .. } => "removal",
+            StatementClass::Backfill { .. } => "backfill",
             StatementClass::Repeatable => "repeatable",
         };
-        Self { class, line: statement.line, sql: statement.sql.clone() }
+        let batches = match &statement.class {
+            StatementClass::Backfill { batch, column, pause_ms, table } => Some(PlanBatches {
+                table: table.clone(),
+                key: column.clone(),
+                rows: *batch,
+                pause_ms: *pause_ms,
+            }),
+            _ => None,
+        };
+        Self {
+            class,
+            batches,
+            line: statement.line,
+            sql: statement.sql.clone(),
+            data: statement.data.clone(),
+        }
     }
 }
 
@@ -54,6 +107,9 @@ pub struct PlanStep {
     pub statement_timeout_ms: u64,
     /// What is sent, in order.
     pub statements: Vec<PlanStatement>,
+    /// What is said instead of a file too large for a plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub streamed: Option<PlanStream>,
 }
 
 impl From<&PlannedStep> for PlanStep {
@@ -72,6 +128,11 @@ impl From<&PlannedStep> for PlanStep {
             lock_timeout_outside_ms: step.timeouts.lock_outside_ms,
             statement_timeout_ms: step.timeouts.statement_ms,
             statements: step.statements.iter().map(PlanStatement::from).collect(),
+            streamed: step.streamed.as_ref().map(|file| PlanStream {
+                bytes: file.bytes,
+                statements: file.statements,
+                copies: file.copies,
+            }),
         }
     }
 }
@@ -112,6 +173,9 @@ pub struct PlanDocument {
     pub lints: Vec<LintDocument>,
     /// Things that are allowed but should be known.
     pub notes: Vec<String>,
+    /// What stands around the tables of the plan: long transactions, prepared ones, event triggers,
+    /// publications, replication slots.
+    pub surroundings: Vec<String>,
 }
 
 fn steps(plan: &Plan) -> Vec<PlanStep> {
@@ -137,6 +201,7 @@ impl From<&PlanPreview> for PlanDocument {
             steps: steps(&preview.plan),
             lints: lints.collect(),
             notes: preview.notes.clone(),
+            surroundings: preview.surroundings.clone(),
         }
     }
 }
@@ -150,10 +215,17 @@ pub struct RecoveredRun {
     pub started_at: String,
     /// Who ran it.
     pub by: String,
-    /// The migration whose outcome was unknown, if any.
-    pub step: Option<String>,
+    /// The migrations whose outcome was unknown: none, one, or all of one transaction.
+    pub steps: Vec<SettledStep>,
+}
+
+/// A step whose outcome was unknown, and what the evidence says of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct SettledStep {
+    /// `<version>_<name>`.
+    pub migration: String,
     /// `took_effect`, `no_effect` or `partial`.
-    pub found: Option<&'static str>,
+    pub found: &'static str,
 }
 
 impl From<&Recovered> for RecoveredRun {
@@ -162,10 +234,18 @@ impl From<&Recovered> for RecoveredRun {
             run: recovered.run.to_string(),
             started_at: recovered.started_at.to_string(),
             by: recovered.by.clone(),
-            step: recovered.step.as_ref().map(|(id, _)| id.clone()),
-            found: recovered.step.as_ref().map(|(_, found)| ReconciledAs::as_str(*found)),
+            steps: settled_steps(&recovered.steps),
         }
     }
+}
+
+/// What the evidence says of each step, as a document tells it.
+pub fn settled_steps(steps: &[(String, ReconciledAs)]) -> Vec<SettledStep> {
+    let settled = steps.iter().map(|(migration, found)| SettledStep {
+        migration: migration.clone(),
+        found: found.as_str(),
+    });
+    settled.collect()
 }
 
 /// The step a run ended in.
@@ -221,6 +301,8 @@ pub struct ChangeDocument {
     pub run: Option<RunDocument>,
     /// Things that are allowed but should be known.
     pub notes: Vec<String>,
+    /// What stood around the tables of the plan before the run.
+    pub surroundings: Vec<String>,
     /// Events in the log.
     pub log_size: u64,
     /// Events the published checkpoint vouches for, if one was published.
@@ -261,6 +343,7 @@ impl From<&ChangeOutcome> for ChangeDocument {
                 failure: failure(&report.end, &outcome.plan),
             }),
             notes,
+            surroundings: outcome.surroundings.clone(),
             log_size: outcome.log_size,
             signed: outcome.checkpoint.as_ref().map(|checkpoint| checkpoint.size),
             anchors: outcome.anchors.iter().map(AnchorOutcome::from).collect(),
@@ -338,14 +421,15 @@ fn unrecorded_words(unrecorded: Unrecorded, direction: Direction) -> &'static st
     }
 }
 
-/// SQLSTATE of a lock that was not granted in time.
-const LOCK_NOT_AVAILABLE: &str = "55P03";
-
 fn failed_hint(code: Option<&str>, effect: Effect, again: &str) -> String {
     match (code, effect) {
-        (Some(LOCK_NOT_AVAILABLE), Effect::None) => format!(
-            "somebody holds a lock on the table; nothing was changed: try again with {again}"
+        (Some("25001" | "2D000"), Effect::None) => format!(
+            "nothing of this step was kept: move the statement to a file of its own with `-- annals: \
+             transaction=off` at the top, then {again}"
         ),
+        (code, Effect::None) if lost_to_others(code) => {
+            format!("the file is fine and nothing was changed: at a better moment, {again}")
+        }
         // Not the server's verdict on the file.
         (None, Effect::None) => {
             format!("nothing of this step was kept: when the cause is gone, {again}")

@@ -146,7 +146,7 @@ pub struct DiffDocument {
     /// The run under way.
     pub open_run: Option<ShiftDocument<String>>,
     /// The migration in doubt.
-    pub in_doubt: Option<ShiftDocument<String>>,
+    pub in_doubt: Option<ShiftDocument<Vec<String>>>,
     /// The migrations that are half done.
     pub half_done: Option<ShiftDocument<Vec<String>>>,
     /// The last run that ended.

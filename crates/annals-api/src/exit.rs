@@ -3,6 +3,7 @@
 use annals_event_store::{BlobError, OpenError, ReadError};
 use annals_operations::{
     ChangeOutcome, ConfigError, Failure, LogFailure, LogReport, RunEnd, TargetFailure,
+    lost_to_others,
 };
 use annals_postgres::sandbox::SandboxError;
 
@@ -52,6 +53,11 @@ exit_codes! {
     NoServer = 12,
     /// The log could not be anchored as the policy asks, or an anchor contradicts it.
     Unanchored = 13,
+    /// The target has lost changes the log says took effect (failover, restore). Nothing was run.
+    Diverged = 14,
+    /// A step lost against others (locks, deadlocks, serialization) as often or as long as allowed, and
+    /// left nothing. The file is fine: run it again at a better moment.
+    StepBlocked = 15,
     /// Log verification: a line, a tile or a blob is not what it must be by itself.
     LogContent = 20,
     /// Log verification: an event does not name the one before it.
@@ -136,15 +142,24 @@ impl ExitCode {
     fn of_target_failure(error: &TargetFailure) -> Self {
         match error {
             TargetFailure::Sandbox(SandboxError::NotInstalled) => Self::NoServer,
-            TargetFailure::OtherDatabase { .. } | TargetFailure::LogElsewhere { .. } => {
-                Self::Refused
-            }
+            TargetFailure::OtherDatabase { .. }
+            | TargetFailure::LogElsewhere { .. }
+            | TargetFailure::TakenOver { .. } => Self::Refused,
+            TargetFailure::Diverged(_) => Self::Diverged,
             TargetFailure::Reconcile(_) => Self::InDoubt,
             TargetFailure::Connect(_)
             | TargetFailure::Fault { .. }
             | TargetFailure::Ledger(_)
             | TargetFailure::ReadOnly { .. }
             | TargetFailure::Sandbox(_) => Self::TargetUnavailable,
+        }
+    }
+
+    /// The code of findings about a target.
+    pub fn of_findings(findings: &[annals_integrity::Finding]) -> Self {
+        match findings.iter().any(|finding| finding.id == annals_integrity::DIVERGED) {
+            true => Self::Diverged,
+            false => Self::Findings,
         }
     }
 
@@ -173,6 +188,9 @@ impl ExitCode {
         match end {
             RunEnd::Succeeded => Self::Success,
             RunEnd::Failed { effect: annals_events::Effect::Partial, .. } => Self::HalfDone,
+            RunEnd::Failed { error, .. } if lost_to_others(error.code.as_deref()) => {
+                Self::StepBlocked
+            }
             RunEnd::Failed { .. } => Self::StepFailed,
             RunEnd::Interrupted { .. } => Self::Interrupted,
             RunEnd::Disconnected { .. } => Self::TargetUnavailable,

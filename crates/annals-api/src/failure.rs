@@ -1,6 +1,6 @@
 //! Why a command did not begin.
 
-use annals_operations::Failure;
+use annals_operations::{Failure, TargetFailure};
 use serde::Serialize;
 
 use crate::exit::ExitCode;
@@ -25,6 +25,9 @@ impl From<&Failure> for FailureDocument {
         let errors = match failure {
             Failure::Files(problems) => problems.iter().map(ToString::to_string).collect(),
             Failure::Refused(refusal) => refusal.reasons.iter().map(ToString::to_string).collect(),
+            Failure::Target(TargetFailure::Diverged(divergence)) => {
+                std::iter::once(divergence.to_string()).chain(divergence.lines()).collect()
+            }
             other => vec![other.to_string()],
         };
         let mut causes = Vec::new();

@@ -4,12 +4,14 @@
 //! Nothing here performs IO. Times are RFC 3339 in UTC, durations are in microseconds unless the
 //! member's name says otherwise.
 
+mod adopt;
 mod change;
 mod copies;
 mod diff;
 mod exit;
 mod failure;
 mod keys;
+mod locks;
 mod log;
 mod replay;
 mod setup;
@@ -18,10 +20,11 @@ mod status;
 mod timeline;
 mod verify;
 
+pub use adopt::{AdoptDocument, AdoptedChange, ParentHead};
 pub use annals_operations::LogReport as LogVerifyDocument;
 pub use change::{
-    ChangeDocument, LintDocument, PlanDocument, PlanStatement, PlanStep, RecoveredRun, RunDocument,
-    StepFailure,
+    ChangeDocument, LintDocument, PlanBatches, PlanDocument, PlanStatement, PlanStep, PlanStream,
+    RecoveredRun, RunDocument, SettledStep, StepFailure, settled_steps,
 };
 pub use copies::{AnchorOutcome, AnchorsDocument, ExportDocument, MovedDocument, ProofDocument};
 pub use diff::{
@@ -31,6 +34,9 @@ pub use diff::{
 pub use exit::ExitCode;
 pub use failure::FailureDocument;
 pub use keys::{KeyChangeDocument, KeyDocument, KeysDocument, RotationDocument};
+pub use locks::{
+    HolderDocument, LocksDocument, LogLockDocument, OpenRunDocument, SessionDocument, StepDocument,
+};
 pub use log::{LogEvent, LogShowDocument};
 pub use replay::{
     AnchorClaimDocument, HistoryDocument, HistoryEntry, Place, ProvenTimeDocument,
@@ -42,7 +48,7 @@ pub use state::{
     HomeState, IntegrityState, KeyState, LockHolder, MigrationsSeenState, PendingMigration,
     RunState, StateDocument, StepState,
 };
-pub use status::{MigrationStatus, StatusDocument};
+pub use status::{BackfillStatus, MigrationStatus, StatusDocument};
 pub use timeline::{
     ExplainDocument, ExplainedEvent, TimelineDocument, TimelineEvent, TimelineLine,
 };

@@ -102,6 +102,15 @@ pub(crate) fn summary(recorded: &Recorded) -> String {
         E::BackupVerified(e) => format!("{}, {}: {}", e.backup, e.depth, e.result),
         E::BackupFailed(e) => e.reason.clone(),
         E::BackupRemoved(e) => format!("{}: {}", e.backup, e.reason),
+        E::BaselineAdopted(e) => format!(
+            "{}: {} {}_{} ({}), {}",
+            step(&e.run, e.step),
+            e.direction,
+            e.version,
+            e.name,
+            e.basis,
+            if e.holds { "in effect" } else { "not in effect" }
+        ),
         E::Unknown(e) => format!("from a newer annals (schema {})", e.schema),
     }
 }

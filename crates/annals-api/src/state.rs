@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use annals_events::{BackupDepth, BackupId, RunOutcome};
+use annals_events::{BackupDepth, BackupId, RunOutcome, Version};
 use annals_operations::{Pending, StateView};
 use annals_projections::{
     AnchoredHead, Approval, Backup, BackupCondition, Emergency, KnownKey, Move, OpenRun, OpenStep,
@@ -394,7 +394,7 @@ impl From<&Emergency> for EmergencyState {
 /// `annals state`.
 #[derive(Debug, Clone, Serialize)]
 pub struct StateDocument {
-    /// `annals.state/2`.
+    /// `annals.state/3`.
     pub format: &'static str,
     /// The log.
     pub origin: String,
@@ -430,9 +430,9 @@ pub struct StateDocument {
     /// Who holds the target, as far as the log knows.
     pub lock_holder: Option<LockHolder>,
     /// The migration whose outcome is unknown.
-    pub in_doubt: Option<String>,
+    pub in_doubt: Vec<String>,
     /// The same step, with what is known of it.
-    pub step_in_doubt: Option<StepState>,
+    pub steps_in_doubt: Vec<StepState>,
     /// Migrations outside a transaction that stopped half-way.
     pub half_done: Vec<String>,
     /// The same steps, with what is known of them.
@@ -504,9 +504,10 @@ impl From<&StateView> for StateDocument {
         let (vantage, state) = (&view.vantage, &view.state);
         let recovery = &state.recovery;
         // While its continuation is under way, a half done step is in doubt.
-        let doubtful = recovery.open_step.as_ref().map(|step| &step.version);
+        let in_doubt = &recovery.open_steps;
+        let doubtful = |version: &Version| in_doubt.iter().any(|step| step.version == *version);
         let half_done: Vec<&OpenStep> =
-            recovery.partial.values().filter(|step| Some(&step.version) != doubtful).collect();
+            recovery.partial.values().filter(|step| !doubtful(&step.version)).collect();
         let (pending, pending_unknown) = pending_of(&view.pending);
         let mut approvals: Vec<ApprovalState> = state
             .approvals
@@ -515,7 +516,7 @@ impl From<&StateView> for StateDocument {
             .collect();
         approvals.sort_by_key(|approval| approval.seq);
         Self {
-            format: "annals.state/2",
+            format: "annals.state/3",
             origin: vantage.origin.clone(),
             log_size: vantage.log_size,
             as_of: place(vantage.selection.last),
@@ -542,8 +543,8 @@ impl From<&StateView> for StateDocument {
                 run: run.run.to_string(),
                 since: run.at.to_string(),
             }),
-            in_doubt: recovery.open_step.as_ref().map(OpenStep::id),
-            step_in_doubt: recovery.open_step.as_ref().map(StepState::from),
+            in_doubt: in_doubt.iter().map(OpenStep::id).collect(),
+            steps_in_doubt: in_doubt.iter().map(StepState::from).collect(),
             half_done: half_done.iter().map(|step| step.id()).collect(),
             steps_half_done: half_done.iter().map(|step| StepState::from(*step)).collect(),
             last_run: recovery.last_run.as_ref().map(RunState::from),

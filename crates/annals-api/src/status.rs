@@ -4,6 +4,7 @@ use annals_operations::{Condition, StatusView};
 use serde::Serialize;
 
 use crate::change::RecoveredRun;
+use crate::exit::ExitCode;
 use crate::verify::FindingDocument;
 
 /// One migration.
@@ -20,6 +21,23 @@ pub struct MigrationStatus {
     pub applied_at: Option<String>,
     /// Who applied it.
     pub applied_by: Option<String>,
+    /// How far the backfill is that it is half-way in.
+    pub backfill: Option<BackfillStatus>,
+}
+
+/// How far a backfill is: what is committed.
+#[derive(Debug, Clone, Serialize)]
+pub struct BackfillStatus {
+    /// The key it goes by.
+    pub key: String,
+    /// Batches that are done.
+    pub batches: u64,
+    /// Keys they went through.
+    pub keys: u64,
+    /// About how many there were when it began; none if nobody knows.
+    pub keys_about: Option<u64>,
+    /// Rows they changed.
+    pub rows: u64,
 }
 
 /// `annals status`.
@@ -45,6 +63,8 @@ pub struct StatusDocument {
     pub recovered: Vec<RecoveredRun>,
     /// Who is running something on the target right now.
     pub running: Option<String>,
+    /// The process's exit code.
+    pub exit_code: u8,
 }
 
 fn word(condition: Condition) -> &'static str {
@@ -68,7 +88,18 @@ impl From<&StatusView> for StatusDocument {
             state: word(row.condition),
             applied_at: row.applied_at.map(|at| at.to_string()),
             applied_by: row.applied_by.clone(),
+            backfill: row.backfill.as_ref().map(|progress| BackfillStatus {
+                key: progress.key_column.clone(),
+                batches: progress.batches,
+                keys: progress.keys,
+                keys_about: progress.keys_about,
+                rows: progress.rows,
+            }),
         });
+        let code = match view.mismatches.as_slice() {
+            [] => ExitCode::Success,
+            findings => ExitCode::of_findings(findings),
+        };
         Self {
             format: "annals.status/1",
             target: view.target.clone(),
@@ -80,6 +111,7 @@ impl From<&StatusView> for StatusDocument {
             mismatches: view.mismatches.iter().map(FindingDocument::from).collect(),
             recovered: view.recovered.iter().map(RecoveredRun::from).collect(),
             running: view.running.clone(),
+            exit_code: code.code(),
         }
     }
 }

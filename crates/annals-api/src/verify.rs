@@ -81,7 +81,7 @@ pub(crate) fn checks(results: &CheckResults) -> BTreeMap<&'static str, &'static 
 impl From<&VerifyView> for VerifyDocument {
     fn from(view: &VerifyView) -> Self {
         let code = match view.result {
-            CheckOutcome::Failed => ExitCode::Findings,
+            CheckOutcome::Failed => ExitCode::of_findings(&view.findings),
             CheckOutcome::Passed | CheckOutcome::NotChecked => ExitCode::Success,
         };
         Self {

@@ -1,5 +1,6 @@
 //! One file a command; its doc comment is its help.
 
+pub(crate) mod adopt;
 pub(crate) mod completions;
 pub(crate) mod create;
 pub(crate) mod diff;
@@ -8,9 +9,11 @@ pub(crate) mod export;
 pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod keys;
+pub(crate) mod locks;
 pub(crate) mod log;
 pub(crate) mod migrate;
 pub(crate) mod plan;
+pub(crate) mod progress;
 pub(crate) mod render;
 pub(crate) mod rollback;
 pub(crate) mod sandbox;

@@ -6,17 +6,22 @@
 mod commands;
 mod demo;
 mod output;
+mod screen;
 mod signals;
 mod style;
 
 use std::collections::HashMap;
 use std::process::ExitCode as ProcessExit;
+use std::sync::Arc;
 
 use annals_api::ExitCode;
 use annals_operations::Environment;
 use clap::{Parser, Subcommand};
 
 use output::Output;
+use screen::{Notices, Screen};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// PostgreSQL migrations with a history you can prove.
 ///
@@ -43,10 +48,12 @@ enum Command {
     Init(commands::init::Arguments),
     Create(commands::create::Arguments),
     Status(commands::status::Arguments),
+    Locks(commands::locks::Arguments),
     Plan(commands::plan::Arguments),
     Migrate(commands::migrate::Arguments),
     Rollback(commands::rollback::Arguments),
     Verify(commands::verify::Arguments),
+    Adopt(commands::adopt::Arguments),
     History(commands::history::Arguments),
     State(commands::state::Arguments),
     Diff(commands::diff::Arguments),
@@ -69,10 +76,12 @@ impl Command {
             Self::Init(_) => "init",
             Self::Create(_) => "create",
             Self::Status(_) => "status",
+            Self::Locks(_) => "locks",
             Self::Plan(_) => "plan",
             Self::Migrate(_) => "migrate",
             Self::Rollback(_) => "rollback",
             Self::Verify(_) => "verify",
+            Self::Adopt(_) => "adopt",
             Self::History(_) => "history",
             Self::State(_) => "state",
             Self::Diff(_) => "diff",
@@ -88,7 +97,7 @@ impl Command {
     }
 }
 
-fn start_tracing(verbose: u8) {
+fn start_tracing(verbose: u8, screen: &Arc<Screen>) {
     let default = match verbose {
         // The driver quotes what it does not understand of a URL, passwords too.
         0 => "warn,sqlx=off,sqlx_core=off,sqlx_postgres=off",
@@ -97,7 +106,9 @@ fn start_tracing(verbose: u8) {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("ANNALS_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter);
+    let notices = Notices(Arc::clone(screen)).with_filter(Notices::filter());
+    tracing_subscriber::registry().with(lines).with(notices).init();
 }
 
 fn environment(command: &str) -> std::io::Result<Environment> {
@@ -107,13 +118,28 @@ fn environment(command: &str) -> std::io::Result<Environment> {
     Ok(Environment::new(std::env::current_dir()?, variables, &format!("annals {command}")))
 }
 
+/// What reads SQL needs stack for each level it is nested; memory that is not touched costs nothing.
+const STACK_BYTES: usize = 256 << 20;
+
 fn main() -> ProcessExit {
+    match std::thread::Builder::new().stack_size(STACK_BYTES).spawn(start) {
+        Ok(program) => match program.join() {
+            Ok(code) => code,
+            Err(panic) => std::panic::resume_unwind(panic),
+        },
+        // Where so much address space is not to be had, the usual stack does for usual files.
+        Err(_) => start(),
+    }
+}
+
+fn start() -> ProcessExit {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return output::usage(&error).into(),
     };
-    start_tracing(arguments.verbose);
-    let output = Output::new(arguments.json);
+    let screen = Screen::new(arguments.json);
+    start_tracing(arguments.verbose, &screen);
+    let output = Output::new(arguments.json, screen);
     let environment = match environment(arguments.command.name()) {
         Ok(environment) => environment,
         Err(error) => return output.unexpected("the current folder", &error).into(),
@@ -134,12 +160,14 @@ async fn run(command: Command, environment: &Environment, output: &Output) -> Ex
         Command::Init(arguments) => commands::init::run(environment, output, &arguments),
         Command::Create(arguments) => commands::create::run(environment, output, &arguments),
         Command::Status(arguments) => commands::status::run(environment, output, &arguments).await,
+        Command::Locks(arguments) => commands::locks::run(environment, output, &arguments).await,
         Command::Plan(arguments) => commands::plan::run(environment, output, arguments).await,
         Command::Migrate(arguments) => commands::migrate::run(environment, output, arguments).await,
         Command::Rollback(arguments) => {
             commands::rollback::run(environment, output, arguments).await
         }
         Command::Verify(arguments) => commands::verify::run(environment, output, &arguments).await,
+        Command::Adopt(arguments) => commands::adopt::run(environment, output, arguments).await,
         Command::History(arguments) => {
             commands::history::run(environment, output, &arguments).await
         }

@@ -1,21 +1,46 @@
 //! Data to standard output, status and errors to standard error.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::sync::Arc;
 
-use annals_api::{ExitCode, FailureDocument, RecoveredRun};
+use annals_api::{ExitCode, FailureDocument, RecoveredRun, SettledStep};
 use annals_operations::Failure;
+use anstream::ColorChoice;
+use anstream::adapter::strip_str;
 use serde::Serialize;
 
+use crate::screen::Screen;
 use crate::style::{self, ERROR, HINT, NOTE};
+
+/// Writes all of a text to standard output, colours only where they are seen.
+///
+/// Taken out while it is written, they would cut it into a write for each of its lines.
+fn print(text: &str) -> io::Result<()> {
+    let mut stdout = anstream::stdout();
+    match stdout.current_choice() {
+        ColorChoice::Never => {
+            let mut plain = stdout.into_inner();
+            plain.write_all(strip_str(text).to_string().as_bytes())?;
+            plain.flush()
+        }
+        _ => stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()),
+    }
+}
 
 /// Where and how results go.
 pub(crate) struct Output {
     json: bool,
+    screen: Arc<Screen>,
 }
 
 impl Output {
-    pub(crate) fn new(json: bool) -> Self {
-        Self { json }
+    pub(crate) fn new(json: bool, screen: Arc<Screen>) -> Self {
+        Self { json, screen }
+    }
+
+    /// Where things are said while a command works.
+    pub(crate) fn screen(&self) -> &Screen {
+        &self.screen
     }
 
     /// Whether documents are printed as JSON.
@@ -27,7 +52,7 @@ impl Output {
     pub(crate) fn show<T: Serialize>(&self, document: &T, human: impl FnOnce(&T) -> String) {
         let text = if self.json { to_json(document) } else { human(document) };
         // Nobody is left to tell when the reader of the pipe has gone.
-        let _ = anstream::stdout().write_all(text.as_bytes());
+        let _ = print(&text);
     }
 
     /// Shows one of many documents on a line of its own, and says whether anybody still reads.
@@ -43,38 +68,36 @@ impl Output {
             }
             false => human(document),
         };
-        let mut stdout = anstream::stdout();
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
+        print(&text).is_ok()
     }
 
     /// Shows a file's content as it is, for people and programs alike.
     pub(crate) fn content(&self, text: &str) {
-        let _ = anstream::stdout().write_all(text.as_bytes());
+        let _ = print(text);
     }
 
     /// Says something in passing, to people only.
     pub(crate) fn say(&self, text: &str) {
-        if !self.json {
-            let _ = writeln!(anstream::stderr(), "{text}");
-        }
+        self.screen.say(text);
     }
 
     /// Says what became of runs that had been killed.
     pub(crate) fn recovered(&self, runs: &[RecoveredRun]) {
         for run in runs {
-            self.recovered_run(&run.by, &run.started_at, run.step.as_deref().zip(run.found));
+            self.recovered_run(&run.by, &run.started_at, &run.steps);
         }
     }
 
     /// Says what became of one run that had been killed.
-    pub(crate) fn recovered_run(&self, by: &str, began: &str, step: Option<(&str, &str)>) {
-        let fate = match step {
-            Some((step, "took_effect")) => format!("{step} had taken effect"),
-            Some((step, "partial")) => {
-                format!("{step} is half done; the same command continues it")
-            }
-            Some((step, _)) => format!("{step} had left nothing"),
-            None => "it was between two steps".to_owned(),
+    pub(crate) fn recovered_run(&self, by: &str, began: &str, steps: &[SettledStep]) {
+        let fates = steps.iter().map(|SettledStep { migration, found }| match *found {
+            "took_effect" => format!("{migration} had taken effect"),
+            "partial" => format!("{migration} is half done; the same command continues it"),
+            _ => format!("{migration} had left nothing"),
+        });
+        let fate = match fates.collect::<Vec<_>>() {
+            none if none.is_empty() => "it was between two steps".to_owned(),
+            fates => fates.join(", "),
         };
         let (who, when) = (style::safe(by), style::time(began));
         self.say(&format!(

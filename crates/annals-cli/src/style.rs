@@ -56,6 +56,14 @@ pub(crate) fn limit(ms: u64) -> String {
     }
 }
 
+/// A time between two things, for people.
+pub(crate) fn pause(ms: u64) -> String {
+    match ms {
+        0 => "no time".to_owned(),
+        ms => limit(ms),
+    }
+}
+
 /// The first line of a statement, without comments before it, at most `width` characters.
 pub(crate) fn first_line(sql: &str, width: usize) -> String {
     let joined = sql.split_whitespace().collect::<Vec<_>>().join(" ");

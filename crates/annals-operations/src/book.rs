@@ -27,6 +27,8 @@ pub(crate) struct Book {
     pub(crate) is_registered: bool,
     /// The migrations as last recorded.
     pub(crate) migrations_seen: Option<BlobRef>,
+    /// From which event on the server wrote on which timeline.
+    timelines: Vec<(Seq, u32)>,
 }
 
 impl Book {
@@ -38,6 +40,11 @@ impl Book {
         }
         self.size = recorded.seq.0 + 1;
         self.head = Some(recorded.leaf);
+        if let Some(target) = &recorded.target
+            && self.timelines.last().is_none_or(|(_, known)| *known != target.timeline)
+        {
+            self.timelines.push((recorded.seq, target.timeline));
+        }
         if let Some(blob) = recorded.event.blob() {
             let kind = Event::KINDS.iter().find(|kind| **kind == recorded.event.kind());
             self.blobs.push((recorded.seq, kind.copied().unwrap_or_default(), blob));
@@ -56,8 +63,20 @@ impl Book {
         }
     }
 
+    /// The timeline the server wrote on when event `seq` was recorded.
+    pub(crate) fn timeline_at(&self, seq: Seq) -> Option<u32> {
+        let behind = self.timelines.partition_point(|(from, _)| *from <= seq);
+        behind.checked_sub(1).map(|at| self.timelines[at].1)
+    }
+
     /// How this log and the target's ledger disagree.
     pub(crate) fn mismatches(&self, ledger: &[LedgerRow]) -> Vec<LedgerMismatch> {
-        compare_ledger(ledger, &self.history, &self.origin, self.size)
+        let mut mismatches = compare_ledger(ledger, &self.history, &self.origin, self.size);
+        if let Some(open) = &self.recovery.open_run {
+            // What a run has left that has not ended is evidence of its outcome, and no mismatch.
+            mismatches
+                .retain(|m| !matches!(m, LedgerMismatch::NotInLog(row) if row.run == open.run));
+        }
+        mismatches
     }
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use annals_anchor::{AnchorPlace, S3Place};
+use annals_executor::Patience;
 use annals_migrations::{Position, parse_duration_ms};
-use annals_postgres::{ConnectionSpec, Platform};
+use annals_postgres::{ConnectionSpec, Platform, SpecError};
 use serde::Deserialize;
 
 use crate::targets::SANDBOX_TARGET;
@@ -62,15 +63,15 @@ pub enum ConfigError {
         /// What there is.
         known: String,
     },
-    /// What should be a URL is none. It is not repeated: it may hold a password.
-    #[error(
-        "target {target:?}: {place} holds no PostgreSQL URL (postgres://user@host:port/database)"
-    )]
+    /// What should say how to reach a target does not. It is not repeated: it may hold a password.
+    #[error("target {target:?}: {place}{} {error}", if matches!(error, SpecError::Text) { "" } else { ":" })]
     BadUrl {
         /// The target.
         target: String,
         /// The variable, or the key in the file.
         place: String,
+        /// What is wrong.
+        error: SpecError,
     },
     /// The variable with the URL is not set.
     #[error("target {target:?}: the variable {variable} is not set")]
@@ -142,11 +143,12 @@ impl Default for Folders {
 struct Policy {
     require_rollback: bool,
     require_anchors: usize,
+    lock_retries: u32,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { require_rollback: true, require_anchors: 0 }
+        Self { require_rollback: true, require_anchors: 0, lock_retries: 5 }
     }
 }
 
@@ -156,11 +158,27 @@ struct TimeoutTexts {
     lock: String,
     statement: String,
     wait_for_lock: String,
+    transaction: String,
+    idle_in_transaction: String,
+    max_blocked: String,
+    max_blocking: String,
+    long_transaction: String,
+    silence: String,
 }
 
 impl Default for TimeoutTexts {
     fn default() -> Self {
-        Self { lock: "2s".into(), statement: "0".into(), wait_for_lock: "60s".into() }
+        Self {
+            lock: "2s".into(),
+            statement: "0".into(),
+            wait_for_lock: "60s".into(),
+            transaction: "0".into(),
+            idle_in_transaction: "60s".into(),
+            max_blocked: "60s".into(),
+            max_blocking: "10s".into(),
+            long_transaction: "1min".into(),
+            silence: "30s".into(),
+        }
     }
 }
 
@@ -236,6 +254,17 @@ pub struct Config {
     pub statement_timeout_ms: u64,
     /// Longest wait for another run to end, in milliseconds. Default 60 s.
     pub wait_for_lock_ms: u64,
+    /// Longest transaction of a step, in milliseconds; 0 is none. Default 0; PostgreSQL 17 and later.
+    pub transaction_timeout_ms: u64,
+    /// Longest pause between two messages inside a transaction, in milliseconds. Default 60 s.
+    pub idle_in_transaction_ms: u64,
+    /// How a run meets locks of others, and others its own.
+    pub patience: Patience,
+    /// From which age on the transactions of others are told before a run, in milliseconds.
+    /// Default 1 min.
+    pub long_transaction_ms: u64,
+    /// Longest silence of a target that is awaited, in milliseconds. Default 30 s.
+    pub silence_timeout_ms: u64,
     /// What the sandbox is prepared like. Default plain.
     pub sandbox_platform: Platform,
     /// The targets.
@@ -262,6 +291,18 @@ pub(crate) fn check_name(key: &str, name: &str) -> Result<(), ConfigError> {
 fn platform(key: &str, word: Option<&str>) -> Result<Platform, ConfigError> {
     word.map_or(Some(Platform::Plain), Platform::parse)
         .ok_or_else(|| value_error(key, "is \"plain\" or \"supabase\""))
+}
+
+/// At least a tenth of a second: nobody waits for ever for a server that says nothing.
+fn silence(
+    duration: &impl Fn(&str, &str) -> Result<u64, ConfigError>,
+    text: &str,
+) -> Result<u64, ConfigError> {
+    let key = "timeouts.silence";
+    match duration(key, text)? {
+        0..100 => Err(value_error(key, format!("{text:?} is too short: 100ms is the least"))),
+        silence => Ok(silence),
+    }
 }
 
 impl Config {
@@ -292,6 +333,7 @@ impl Config {
                 )
             })
         };
+        let timeouts = &document.timeouts;
         let mut targets = BTreeMap::new();
         for (name, table) in document.targets {
             let target = read_target(&name, table)?;
@@ -309,9 +351,21 @@ impl Config {
             require_rollback: document.policy.require_rollback,
             require_anchors: document.policy.require_anchors,
             anchors,
-            lock_timeout_ms: duration("timeouts.lock", &document.timeouts.lock)?,
-            statement_timeout_ms: duration("timeouts.statement", &document.timeouts.statement)?,
-            wait_for_lock_ms: duration("timeouts.wait_for_lock", &document.timeouts.wait_for_lock)?,
+            lock_timeout_ms: duration("timeouts.lock", &timeouts.lock)?,
+            statement_timeout_ms: duration("timeouts.statement", &timeouts.statement)?,
+            wait_for_lock_ms: duration("timeouts.wait_for_lock", &timeouts.wait_for_lock)?,
+            transaction_timeout_ms: duration("timeouts.transaction", &timeouts.transaction)?,
+            idle_in_transaction_ms: duration(
+                "timeouts.idle_in_transaction",
+                &timeouts.idle_in_transaction,
+            )?,
+            patience: Patience {
+                retries: document.policy.lock_retries,
+                max_blocked_ms: duration("timeouts.max_blocked", &timeouts.max_blocked)?,
+                max_blocking_ms: duration("timeouts.max_blocking", &timeouts.max_blocking)?,
+            },
+            long_transaction_ms: duration("timeouts.long_transaction", &timeouts.long_transaction)?,
+            silence_timeout_ms: silence(&duration, &document.timeouts.silence)?,
             sandbox_platform: platform("sandbox.platform", document.sandbox.platform.as_deref())?,
             targets,
         };
@@ -421,7 +475,7 @@ fn read_store(
                               PGPASSWORD or ~/.pgpass";
                 Err(value_error(format!("{key}.event_store"), reason))
             }
-            url if ConnectionSpec::from_url(url).is_ok() => {
+            url if ConnectionSpec::check(url).is_ok() => {
                 Ok(StorePlace::Database(UrlSource::Text(text)))
             }
             _ => {
@@ -476,6 +530,12 @@ mod tests {
         let config = parse("workspace = \"demo\"").unwrap();
         assert_eq!(config.lock_timeout_ms, 2_000);
         assert_eq!(config.wait_for_lock_ms, 60_000);
+        assert_eq!(config.patience, Patience::default());
+        let said =
+            "[timeouts]\nmax_blocked = \"5s\"\nmax_blocking = \"0\"\n[policy]\nlock_retries = 2";
+        let config = parse(&format!("workspace = \"demo\"\n{said}")).unwrap();
+        let expected = Patience { retries: 2, max_blocked_ms: 5_000, max_blocking_ms: 0 };
+        assert_eq!(config.patience, expected);
         assert!(config.require_rollback);
         assert_eq!(config.folders.migrations, Path::new("migrations"));
     }

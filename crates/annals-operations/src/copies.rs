@@ -162,6 +162,7 @@ pub async fn log_anchor(
     }
     let mut opened =
         open::open(environment, &workspace, &target, "annals/anchor", interrupt).await?;
+    opened.say_what_was_found();
     opened.publish().await?;
     let outcomes = opened.anchor(environment, &workspace, &target).await?;
     opened.close().await;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use annals_anchor::AnchorError;
 use annals_event_store::{AppendError, BlobError, OpenError, ReadError};
 use annals_event_store_postgres::{InstallError, StoreFault};
+use annals_events::SealError;
 use annals_executor::ReconcileError;
 use annals_keys::KeyFileError;
 use annals_migrations::Problem;
@@ -14,6 +15,7 @@ use annals_postgres::sandbox::SandboxError;
 use annals_postgres::{ConnectError, Fault, LedgerError};
 
 use crate::config::ConfigError;
+use crate::diverged::{Divergence, WAYS_OUT};
 
 /// What is wrong with a log.
 #[derive(Debug, thiserror::Error)]
@@ -140,8 +142,9 @@ pub enum TargetFailure {
     },
     /// It was migrated with a log that is not here.
     #[error(
-        "the target {target:?} was migrated with the event log {origin:?} ({rows} changes), which \
-         is not the one in {place}"
+        "the target {target:?} was migrated with the event log {origin:?} ({rows} changes, at least \
+         {size} events, {}… the last of them), which is not the one in {place}: {here}",
+        leaf.short(12)
     )]
     LogElsewhere {
         /// The target.
@@ -150,8 +153,33 @@ pub enum TargetFailure {
         origin: String,
         /// Rows in its ledger.
         rows: usize,
+        /// Events that log has at least.
+        size: u64,
+        /// Leaf hash of the last of them.
+        leaf: annals_events::LeafHash,
         /// Where the log should be.
         place: String,
+        /// What is there.
+        here: String,
+    },
+    /// It has lost what the log says took effect.
+    #[error("{0}")]
+    Diverged(Box<Divergence>),
+    /// Another server has taken over while a step was in doubt.
+    #[error(
+        "the target {target:?} was on timeline {then} when {step} was begun and is on timeline {now} \
+         now: another server has taken over. {step} has no effect there, and is not run again by \
+         itself"
+    )]
+    TakenOver {
+        /// The target.
+        target: String,
+        /// Timeline of the server the step was begun on.
+        then: u32,
+        /// Timeline of the server that answers.
+        now: u32,
+        /// `<version>_<name>`.
+        step: String,
     },
     /// The sandbox.
     #[error(transparent)]
@@ -326,7 +354,7 @@ fn config_hint(error: &ConfigError) -> Option<String> {
         ConfigError::IsWorkspace(_) => {
             "go on there with: annals create <name>; nothing was changed".to_owned()
         }
-        ConfigError::BadUrl { .. } => "correct the URL".to_owned(),
+        ConfigError::BadUrl { error, .. } => error.hint(),
         ConfigError::UnknownTarget { .. } | ConfigError::NoTarget { .. } => {
             "name one with --target, or use the built-in one with --sandbox".to_owned()
         }
@@ -369,6 +397,10 @@ fn log_hint(error: &LogFailure) -> Option<String> {
              role"
         }
         LogFailure::Store { .. } => "check the database that holds the log (event_store)",
+        LogFailure::Append(AppendError::Refused(SealError::ClockWentBack { .. })) => {
+            "set this machine's clock right; where it was ahead before, the log takes events again \
+             when the time of its last one has come"
+        }
         LogFailure::Append(_) => "check permissions and free space, then run the command again",
         LogFailure::Open(
             OpenError::Damaged { .. }
@@ -415,13 +447,7 @@ fn log_hint(error: &LogFailure) -> Option<String> {
 
 fn target_hint(error: &TargetFailure) -> Option<String> {
     let hint = match error {
-        TargetFailure::Connect(ConnectError::Login { .. }) => {
-            "check user and password (URL, PGPASSWORD or ~/.pgpass)"
-        }
-        TargetFailure::Connect(ConnectError::Unreachable { .. }) => {
-            "check host, port and whether the server runs"
-        }
-        TargetFailure::Connect(ConnectError::Url) => "correct the URL",
+        TargetFailure::Connect(error) => return error.hint(),
         TargetFailure::ReadOnly { .. } => {
             "use the URL of the primary, or wait until it takes writes"
         }
@@ -429,16 +455,25 @@ fn target_hint(error: &TargetFailure) -> Option<String> {
             "use the right URL, or the log that belongs to this database"
         }
         TargetFailure::LogElsewhere { .. } => {
-            "fetch the log from where it is kept; annals never starts a second history silently"
+            "fetch the log from where it is kept (another checkout, an anchor, or the database that \
+             event_store names); if it is lost for good, take over with: annals adopt"
+        }
+        TargetFailure::Diverged(_) => WAYS_OUT,
+        TargetFailure::TakenOver { .. } => {
+            "find out whether the server before has it; to go on with this one, run the command again"
+        }
+        TargetFailure::Reconcile(ReconcileError::StillAtWork { pid, .. }) => {
+            return Some(format!(
+                "wait until it has ended, or end it: SELECT pg_terminate_backend({pid}); then run the \
+                 command again"
+            ));
         }
         TargetFailure::Reconcile(_) => "run annals status again when the target can be reached",
         TargetFailure::Sandbox(error) => return error.hint(),
         TargetFailure::Ledger(LedgerError::Server(_)) => {
             "the role needs CREATE on the database once, and access to the schema annals"
         }
-        TargetFailure::Connect(ConnectError::Unusable { .. })
-        | TargetFailure::Fault { .. }
-        | TargetFailure::Ledger(_) => return None,
+        TargetFailure::Fault { .. } | TargetFailure::Ledger(_) => return None,
     };
     Some(hint.to_owned())
 }

@@ -103,6 +103,7 @@ pub async fn explain(
     };
     let read = log.read(&mut visit).await?;
     read.check()?;
+    read.unfinished.say();
     let chain = &read.scanned.chain;
     Ok(ExplainView {
         origin: chain.origin().map(ToString::to_string).unwrap_or_default(),

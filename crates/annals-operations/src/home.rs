@@ -63,6 +63,19 @@ impl EventStore for Log {
         each!(self, log => log.append(expected, drafts, now).await)
     }
 
+    async fn write(
+        &mut self,
+        expected: Head,
+        drafts: &[Draft],
+        now: Timestamp,
+    ) -> Result<Vec<Recorded>, AppendError> {
+        each!(self, log => log.write(expected, drafts, now).await)
+    }
+
+    async fn sync(&mut self) -> Result<(), AppendError> {
+        each!(self, log => log.sync().await)
+    }
+
     async fn publish(&mut self, checkpoint: &Checkpoint, note: &str) -> Result<(), StoreError> {
         each!(self, log => log.publish(checkpoint, note).await)
     }

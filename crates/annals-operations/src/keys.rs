@@ -354,6 +354,7 @@ async fn rotate_in(
 ) -> Result<RotatedLog, Failure> {
     let mut opened =
         open::open_rotating(environment, workspace, target, "annals/keys", interrupt).await?;
+    opened.say_what_was_found();
     let origin = target.origin.clone();
     let (old_text, new_text) = (old.verifier().to_string(), new.verifier().to_string());
     let size = match opened.book().retired_keys.get(&old_text) {

@@ -2,6 +2,8 @@
 //!
 //! Nothing here reads the process environment or touches the terminal: both come in as arguments.
 
+mod adopt;
+mod adoptable;
 mod anchors;
 mod book;
 mod cache;
@@ -9,40 +11,50 @@ mod clock;
 mod config;
 mod copies;
 mod create;
+mod diverged;
 mod environment;
 mod error;
+mod examine;
 mod exhibit;
 mod explain;
 mod export;
 mod home;
 mod init;
 mod keys;
+mod locks;
 mod logs;
 mod migrate;
 mod moment;
 mod moving;
 mod open;
+mod preflight;
 mod recorder;
 mod replay;
 mod sandbox;
+mod settle;
 mod show;
 mod sighting;
 mod status;
 mod targets;
 mod timeline;
+mod unfinished;
 mod verify;
 mod workspace;
 
 pub use annals_verify::{DamageClass, EventProofError, ProvenEvent, Report as LogReport, Tone};
 
+pub use adopt::{AdoptFrom, AdoptOptions, Adoption, AdoptionEntry, adopt};
 pub use anchors::Anchored;
 pub use annals_executor::{
-    Interrupt, InterruptHandle, NoProgress, Progress, RunEnd, RunReport, Unrecorded,
+    Advance, Interrupt, InterruptHandle, NoProgress, Patience, Progress, RunEnd, RunReport,
+    Unrecorded, lost_to_others,
 };
+pub use annals_postgres::Blocker;
 pub use clock::{Clock, IdSource, SystemClock, SystemIds};
 pub use config::{Config, ConfigError};
 pub use copies::{ExportTo, Exported, log_anchor, log_check_proof, log_export, log_prove};
 pub use create::{Created, create};
+pub use diverged::{Divergence, LostChange};
 pub use environment::Environment;
 pub use error::{AnchorFailure, Failure, LogFailure, TargetFailure};
 pub use explain::{ExplainView, Reading, explain};
@@ -52,6 +64,7 @@ pub use keys::{
     GeneratedKey, KeyStanding, KeyView, RotatedLog, Rotation, generate_approver_key,
     generate_log_key, list_keys, retire_key, rotate_log_key,
 };
+pub use locks::{LocksView, LogLock, StepAt, locks};
 pub use logs::LogSource;
 pub use migrate::{
     ChangeOptions, ChangeOutcome, PlanPreview, RolledGoal, UpGoal, migrate, plan, rollback,

@@ -13,6 +13,7 @@ use crate::environment::Environment;
 use crate::error::{Failure, LogFailure};
 use crate::home::{BlobReader, LogHome};
 use crate::targets::Target;
+use crate::unfinished::Unfinished;
 use crate::workspace::Workspace;
 
 /// Which log to read.
@@ -46,6 +47,8 @@ pub(crate) struct LogRead {
     /// The signed head, as it stood when the lines were read.
     pub(crate) note: Option<Vec<u8>>,
     pub(crate) place: String,
+    /// What is open at its end.
+    pub(crate) unfinished: Unfinished,
 }
 
 impl ReadLog {
@@ -95,7 +98,7 @@ impl ReadLog {
         trust: Option<&Trust>,
         visit: &mut dyn FnMut(&Recorded, &[u8]),
     ) -> Result<LogRead, LogFailure> {
-        let mut claimed = 0;
+        let (mut claimed, mut unfinished) = (0, Unfinished::default());
         let marks = |note: Option<&[u8]>| {
             trust.map(|trust| LogAudit::new(trust, note).marks()).unwrap_or_default()
         };
@@ -103,6 +106,7 @@ impl ReadLog {
             if let annals_events::Event::CheckpointAnchored(anchored) = &recorded.event {
                 claimed = claimed.max(anchored.size);
             }
+            unfinished.watch(recorded);
             visit(recorded, line);
         };
         let (note, scanned) = self.home.read(marks, &mut both).await?;
@@ -111,7 +115,7 @@ impl ReadLog {
             verification.claimed_anchored = claimed;
             verification
         });
-        Ok(LogRead { verification, scanned, note, place: self.home.place() })
+        Ok(LogRead { verification, scanned, note, place: self.home.place(), unfinished })
     }
 
     /// Reads the log into its read models.

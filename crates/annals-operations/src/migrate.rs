@@ -1,20 +1,25 @@
 //! `plan`, `migrate` and `rollback`: decide, then do.
 
 use annals_event_store::EventStore;
-use annals_events::{Digest, Event, PlanMade, RunId, Version};
-use annals_executor::{Interrupt, Progress, RunContext, RunReport, execute};
+use annals_events::{Digest, Event, PlanMade, RunId, TargetIdentity, Version};
+use annals_executor::{Interrupt, Progress, RunContext, RunReport, execute, failpoint};
 use annals_integrity::LedgerMismatch;
 use annals_keys::Checkpoint;
 use annals_lint::{LintFinding, lint};
 use annals_migrations::{MigrationSet, Plan, Precondition, Timeouts};
 use annals_planner::{Goal, Inputs, Planned};
-use annals_projections::{History, RecoveryState};
+use annals_postgres::{LockHolder, Session};
+use annals_projections::{History, LedgerRow, RecoveryState};
 use annals_schema::{Snapshot, diff};
 
 use crate::anchors::Anchored;
+use crate::book::Book;
+use crate::diverged::check_not_diverged;
 use crate::environment::Environment;
 use crate::error::{Failure, LogFailure};
+use crate::examine;
 use crate::open::{self, Opened, Recovered};
+use crate::preflight::preflight;
 use crate::targets::Target;
 use crate::workspace::Workspace;
 
@@ -41,6 +46,8 @@ pub enum RolledGoal {
 pub struct ChangeOptions {
     /// Its name; the default one if none.
     pub target: Option<String>,
+    /// All steps in one transaction: each takes effect, or none does.
+    pub single_transaction: bool,
 }
 
 /// A plan that was made and not carried out.
@@ -54,6 +61,8 @@ pub struct PlanPreview {
     pub hash: Digest,
     /// Things that are allowed but should be known.
     pub notes: Vec<String>,
+    /// What stands around the tables of the plan.
+    pub surroundings: Vec<String>,
     /// What the safety rules say of its statements.
     pub lints: Vec<LintFinding>,
 }
@@ -69,6 +78,8 @@ pub struct ChangeOutcome {
     pub plan: Plan,
     /// Things that are allowed but should be known.
     pub notes: Vec<String>,
+    /// What stood around the tables of the plan before the run; told as it began.
+    pub surroundings: Vec<String>,
     /// The run; none if there was nothing to do.
     pub run: Option<(RunId, RunReport)>,
     /// The signed head.
@@ -111,39 +122,103 @@ pub async fn plan(
     let workspace = Workspace::find(&environment.folder)?;
     let set = workspace.load()?;
     let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
-    let look = open::look(environment, &workspace, &target, "annals/plan").await?;
-    let identity = look.session.facts().identity.clone();
-    look.session.close().await;
+    preview(environment, &workspace, &set, &target, &goal.into(), options).await
+}
+
+async fn preview(
+    environment: &Environment,
+    workspace: &Workspace,
+    set: &MigrationSet,
+    target: &Target,
+    goal: &Goal,
+    options: &ChangeOptions,
+) -> Result<PlanPreview, Failure> {
+    let look = open::look(environment, workspace, target, "annals/plan").await?;
     let (book, ledger) = (&look.book, look.ledger.as_slice());
-    let (history, recovery) = (&book.history, &book.recovery);
-    let mismatches = book.mismatches(ledger);
-    if let Some(holder) =
-        look.holder.filter(|_| recovery.open_run.is_some() || !mismatches.is_empty())
-    {
-        return Err(open::locked(&target, Some(&holder)));
+    let mut session = look.session;
+    let planned = plan_on(goal, workspace, (target, options), set, &{
+        PlanInputs {
+            book,
+            ledger,
+            holder: look.holder.as_ref(),
+            identity: session.facts().identity.clone(),
+        }
+    });
+    if let Err(Failure::Refused(_)) = &planned {
+        check_not_diverged(&mut session, target, book, &book.mismatches(ledger)).await?;
     }
-    open::check_log_is_whole(&target, ledger, book)?;
+    let looked = match &planned {
+        Ok(planned) => look_at(&mut session, set, target, &planned.plan).await,
+        Err(_) => Ok(Vec::new()),
+    };
+    let surroundings = match &planned {
+        Ok(planned) => {
+            let long_ms = workspace.config().long_transaction_ms;
+            preflight(&mut session, &planned.plan, long_ms).await
+        }
+        Err(_) => Vec::new(),
+    };
+    session.close().await;
+    let (Planned { plan, mut notes }, looked) = (planned?, looked?);
+    notes.extend(looked);
+    let lints = lint(&plan);
+    Ok(PlanPreview {
+        target: target.name.clone(),
+        hash: plan.hash(),
+        plan,
+        notes,
+        surroundings,
+        lints,
+    })
+}
+
+/// What a plan that is not carried out rests on.
+struct PlanInputs<'a> {
+    book: &'a Book,
+    ledger: &'a [LedgerRow],
+    holder: Option<&'a LockHolder>,
+    identity: TargetIdentity,
+}
+
+fn plan_on(
+    goal: &Goal,
+    workspace: &Workspace,
+    (target, options): (&Target, &ChangeOptions),
+    set: &MigrationSet,
+    inputs: &PlanInputs<'_>,
+) -> Result<Planned, Failure> {
+    let book = inputs.book;
+    let mismatches = book.mismatches(inputs.ledger);
+    let may_change = book.recovery.open_run.is_some() || !mismatches.is_empty();
+    if let Some(holder) = inputs.holder.filter(|_| may_change) {
+        return Err(open::locked(target, Some(holder)));
+    }
+    open::check_log_is_whole(target, inputs.ledger, book)?;
     let precondition = Precondition {
         log_size: book.size,
         log_head: book.head.unwrap_or(annals_events::LeafHash::ZERO),
-        system_identifier: identity.system_identifier,
-        database: identity.database,
+        system_identifier: inputs.identity.system_identifier.clone(),
+        database: inputs.identity.database.clone(),
     };
-    let planned = decide(
-        &goal.into(),
-        &workspace,
-        &target,
-        &Known {
-            set: &set,
-            history,
-            recovery,
-            mismatches: &mismatches,
-            precondition: &precondition,
-        },
-    )?;
-    let Planned { plan, notes } = planned;
-    let lints = lint(&plan);
-    Ok(PlanPreview { target: target.name, hash: plan.hash(), plan, notes, lints })
+    let known = Known {
+        set,
+        history: &book.history,
+        recovery: &book.recovery,
+        mismatches: &mismatches,
+        precondition: &precondition,
+    };
+    decide(goal, workspace, (target, options), &known)
+}
+
+/// What the target says of a plan: what it will not do, and how much there is to do.
+async fn look_at(
+    session: &mut Session,
+    set: &MigrationSet,
+    target: &Target,
+    plan: &Plan,
+) -> Result<Vec<String>, Failure> {
+    examine::check(session, set, target, plan).await?;
+    examine::estimates(session, target, plan).await
 }
 
 struct Known<'a> {
@@ -157,7 +232,7 @@ struct Known<'a> {
 fn decide(
     goal: &Goal,
     workspace: &Workspace,
-    target: &Target,
+    (target, options): (&Target, &ChangeOptions),
     known: &Known<'_>,
 ) -> Result<Planned, Failure> {
     let config = workspace.config();
@@ -174,6 +249,7 @@ fn decide(
             lock_outside_ms: 0,
             statement_ms: config.statement_timeout_ms,
         },
+        single_transaction: options.single_transaction,
     };
     Ok(annals_planner::plan(goal, &inputs)?)
 }
@@ -217,21 +293,30 @@ async fn change<P: Progress>(
 ) -> Result<ChangeOutcome, Failure> {
     let workspace = Workspace::find(&environment.folder)?;
     // Before anything is created for a workspace whose files are not in order.
-    workspace.load()?;
+    let files = workspace.load()?;
+    failpoint::hit("after_files");
     let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
     if !target.home().exists().await? {
         // A first run that would be refused begins no log and makes no keys.
-        plan(environment, goal.clone(), options).await?;
+        match preview(environment, &workspace, &files, &target, goal, options).await {
+            // Somebody was faster, and is waited for below.
+            Ok(_) | Err(Failure::Locked { .. }) => {}
+            Err(refused) => return Err(refused),
+        }
     }
     let run = environment.ids.run();
     let application = format!("annals/{run}");
     let mut opened = open::open(environment, &workspace, &target, &application, interrupt).await?;
     for run in &opened.recovered {
-        let step = run.step.as_ref().map(|(id, found)| (id.as_str(), *found));
-        progress.recovered(&run.by, run.started_at, step);
+        progress.recovered(&run.by, run.started_at, &run.steps);
+    }
+    failpoint::hit("after_lock");
+    if let Err(refused) = opened.check_same_server(&target).await {
+        return Err(give_up(opened, refused).await?);
     }
     // Only now, with the lock held, is what is read what will be acted on.
-    let set = workspace.load()?;
+    let set = workspace.load()?.knowing(files);
+    failpoint::hit("after_files_again");
     let head = opened.recorder.log.head();
     let identity = opened.session.facts().identity.clone();
     let precondition = Precondition {
@@ -247,16 +332,20 @@ async fn change<P: Progress>(
         mismatches: &opened.mismatches,
         precondition: &precondition,
     };
-    let planned = match decide(goal, &workspace, &target, &known) {
+    let planned = match decide(goal, &workspace, (&target, options), &known) {
         Ok(planned) => planned,
         Err(refused) => return Err(give_up(opened, refused).await?),
     };
+    let examined = examine::check(&mut opened.session, &set, &target, &planned.plan).await;
+    if let Err(refused) = examined {
+        return Err(give_up(opened, refused).await?);
+    }
     if !planned.plan.steps.is_empty()
         && let Err(refused) = opened.session.install_ledger().await
     {
         return Err(give_up(opened, refused.into()).await?);
     }
-    let mut notes = planned.notes;
+    let (mut notes, mut surroundings) = (planned.notes, Vec::new());
     let sighting = opened.sighting(&set).await?;
     let (report, before) = match planned.plan.steps.is_empty() {
         true => {
@@ -271,12 +360,18 @@ async fn change<P: Progress>(
                 return Err(give_up(opened, refused).await?);
             }
             let before = found_before(&mut opened, &target, &mut notes).await?;
+            let long_ms = workspace.config().long_transaction_ms;
+            surroundings = preflight(&mut opened.session, &planned.plan, long_ms).await;
+            for note in &surroundings {
+                progress.notice("note", note);
+            }
             let plan = &planned.plan;
             let begin = RunBeginning { run, sighting };
             let ran = carry_out(&mut opened, &workspace, &target, plan, begin, progress, interrupt);
             (Some((run, ran.await?)), before)
         }
     };
+    notes.extend(report.iter().flat_map(|(_, report)| report.notes.iter().cloned()));
     let closed = close_run(&mut opened, report.as_ref(), before.as_ref()).await;
     // The run is over and recorded: what goes wrong now is told beside it, not instead of it.
     let (mut checkpoint, mut unfinished) = match (closed, &report) {
@@ -292,6 +387,7 @@ async fn change<P: Progress>(
         }
         checkpoint = Some(opened.recorder.log.checkpoint());
     }
+    failpoint::hit("before_unlock");
     let log_size = opened.recorder.log.head().size;
     let anchored = opened.anchored();
     let recovered = std::mem::take(&mut opened.recovered);
@@ -301,6 +397,7 @@ async fn change<P: Progress>(
         recovered,
         plan: planned.plan,
         notes,
+        surroundings,
         run: report,
         checkpoint,
         anchors,
@@ -343,6 +440,7 @@ async fn close_run(
         if report.session_alive && touched {
             opened.record_schema(*run, before).await?;
         }
+        failpoint::hit("after_schema");
     }
     opened.publish().await
 }
@@ -385,6 +483,7 @@ async fn carry_out<P: Progress>(
         .put_blob(plan.to_canonical_json().as_bytes())
         .await
         .map_err(LogFailure::from)?;
+    failpoint::hit("after_plan");
     let made = PlanMade { direction: plan.direction, plan: blob, steps: plan.steps.len() as u64 };
     let partial = opened.recovery().partial.iter();
     let begun = partial.map(|(version, step)| (version.clone(), step.intents.clone())).collect();
@@ -395,8 +494,10 @@ async fn carry_out<P: Progress>(
         origin: target.origin.as_str(),
         actor: &actor,
         lock: opened.lock,
+        folder: workspace.folder(),
         spec: &opened.spec,
         settings: target.settings(workspace),
+        patience: workspace.config().patience,
         preamble: sighting.into_iter().chain([Event::from(made)]).collect(),
         begun,
     };

@@ -64,6 +64,7 @@ pub async fn log_migrate(
 ) -> Result<MovedLog, Failure> {
     let workspace = Workspace::find(&environment.folder)?;
     let target = Target::resolve(environment, &workspace, target)?;
+    check_name(&workspace, &target)?;
     let Destination { home, name, store } =
         destination(environment, &workspace, &target, to).await?;
     let source = target.home();
@@ -97,6 +98,19 @@ pub async fn log_migrate(
     })
 }
 
+/// A log that took over says its name itself, in its folder; in a database it is looked for by the
+/// name the configuration gives.
+fn check_name(workspace: &Workspace, target: &Target) -> Result<(), Failure> {
+    let configured = format!("{}/{}", workspace.config().workspace, target.name);
+    if target.origin.as_str() == configured {
+        return Ok(());
+    }
+    Err(Failure::Argument {
+        subject: format!("the log {}", target.origin),
+        reason: "it took over from another one and is kept in a folder".to_owned(),
+    })
+}
+
 /// The new home, what `log_moved` events call it, and what is to be recorded of its tables.
 struct Destination {
     home: LogHome,
@@ -110,17 +124,17 @@ async fn destination(
     target: &Target,
     to: &MoveTo,
 ) -> Result<Destination, Failure> {
-    let spec = match to {
-        MoveTo::File => {
-            let home = LogHome::Folder(target.layout.clone());
-            return Ok(Destination { home, name: FILE_HOME.to_owned(), store: None });
-        }
-        MoveTo::Target => target.spec(environment, workspace).await?,
-        MoveTo::Url(url) => ConnectionSpec::from_url(url).map_err(|_| ConfigError::BadUrl {
-            target: target.name.clone(),
-            place: "--to".to_owned(),
-        })?,
-    };
+    let spec =
+        match to {
+            MoveTo::File => {
+                let home = LogHome::Folder(target.layout.clone());
+                return Ok(Destination { home, name: FILE_HOME.to_owned(), store: None });
+            }
+            MoveTo::Target => target.spec(environment, workspace).await?,
+            MoveTo::Url(url) => ConnectionSpec::from_url(url).map_err(|error| {
+                ConfigError::BadUrl { target: target.name.clone(), place: "--to".to_owned(), error }
+            })?,
+        };
     let place = PostgresHome {
         spec: spec.clone(),
         origin: target.origin.clone(),
@@ -202,6 +216,7 @@ async fn record_move(
 ) -> Result<(), Failure> {
     let own = target.home().home_name().await?;
     let mut opened = open::open(environment, workspace, target, "annals/log", interrupt).await?;
+    opened.say_what_was_found();
     opened.publish().await?;
     let moved = LogMoved { from: own, to: to.to_owned() };
     opened.record(store.into_iter().chain([moved.into()]).collect()).await?;

@@ -5,15 +5,14 @@ use std::time::{Duration, Instant};
 use annals_event_store::{EventStore, FileLog, KnownHead, OpenError, OpenOptions};
 use annals_event_store_postgres::{Installed, Limits, PgLog, install};
 use annals_events::{
-    Draft, Event, FORMAT_VERSION, LeafHash, LogCreated, ReconciledAs, RunFinished, RunId,
-    RunOutcome, SchemaRecorded, StoreInstalled, StoreUpgraded, TargetIdentity, TargetRegistered,
-    Timestamp,
+    Draft, Event, FORMAT_VERSION, LeafHash, LogCreated, ReconciledAs, RunId, SchemaRecorded,
+    StoreInstalled, StoreUpgraded, TargetIdentity, Timestamp,
 };
-use annals_executor::{Interrupt, reconcile};
+use annals_executor::Interrupt;
 use annals_integrity::LedgerMismatch;
 use annals_keys::{Checkpoint, KeyRing, SecretKey};
 use annals_postgres::{
-    ConnectionSpec, Fault, KeptCheckpoint, LockHolder, LockKey, Session, read_schema,
+    ConnectionSpec, Fault, KeptCheckpoint, LockHolder, LockKey, ServerFacts, Session, read_schema,
 };
 use annals_projections::{History, LedgerRow, RecoveryState};
 use annals_schema::{Snapshot, carry_forward};
@@ -36,14 +35,14 @@ pub struct Recovered {
     pub started_at: Timestamp,
     /// Who ran it.
     pub by: String,
-    /// The step that was in doubt, `<version>_<name>`, and what the evidence says of it.
-    pub step: Option<(String, ReconciledAs)>,
+    /// The steps that were in doubt, `<version>_<name>`, and what the evidence says of each.
+    pub steps: Vec<(String, ReconciledAs)>,
 }
 
 /// A session on a target, its facts checked.
 pub(crate) struct Reached {
     pub(crate) session: Session,
-    pub(crate) spec: ConnectionSpec,
+    spec: ConnectionSpec,
 }
 
 /// A look at a target that writes nothing and waits for nobody: log and ledger of one moment.
@@ -70,7 +69,8 @@ pub(crate) async fn look(
     // A damaged log is said to be damaged before anybody reaches for the target.
     let home = target.home();
     let (mut extent, mut book) = (home.extent().await?, read_book(target).await?);
-    let Reached { mut session, spec } = reach(environment, workspace, target, application).await?;
+    let spec = target.spec(environment, workspace).await?;
+    let mut session = spec.connect_to_read(application, &target.settings(workspace)).await?;
     let lock = LockKey::of(&workspace.config().workspace);
     let mut attempt = 1;
     loop {
@@ -92,7 +92,7 @@ pub(crate) async fn look(
 }
 
 /// A target's log, verified and folded; nothing where there is no log yet.
-async fn read_book(target: &Target) -> Result<Book, LogFailure> {
+pub(crate) async fn read_book(target: &Target) -> Result<Book, LogFailure> {
     let log = ReadLog::of_target(target)?;
     if log.home.exists().await? { log.book().await } else { Ok(Book::default()) }
 }
@@ -106,9 +106,11 @@ pub(crate) struct Opened<'a> {
     pub(crate) ledger: Vec<LedgerRow>,
     pub(crate) mismatches: Vec<LedgerMismatch>,
     pub(crate) recovered: Vec<Recovered>,
+    /// The step that was in doubt when another server took over, with the timelines of both.
+    pub(crate) taken_over: Option<(String, u32, u32)>,
     /// Events the newest signed head in the target's ledger vouches for.
     kept: u64,
-    platform: annals_postgres::Platform,
+    pub(crate) platform: annals_postgres::Platform,
     secret: SecretKey,
     ring: KeyRing,
 }
@@ -117,7 +119,7 @@ pub(crate) fn fault(target: &Target) -> impl Fn(Fault) -> Failure + '_ {
     |fault| TargetFailure::Fault { target: target.name.clone(), fault }.into()
 }
 
-/// Opens a session on the target.
+/// Opens a session on the target that may take the lock and write.
 pub(crate) async fn reach(
     environment: &Environment,
     workspace: &Workspace,
@@ -125,19 +127,45 @@ pub(crate) async fn reach(
     application: &str,
 ) -> Result<Reached, Failure> {
     let spec = target.spec(environment, workspace).await?;
-    let session = spec.connect(application, &target.settings(workspace)).await?;
+    let session = spec.connect_to_work(application, &target.settings(workspace)).await?;
     Ok(Reached { session, spec })
 }
 
-fn check_writable(reached: &Reached, target: &Target) -> Result<(), Failure> {
-    let facts = reached.session.facts();
-    let why = match (facts.in_recovery, facts.read_only) {
-        (true, _) => "a standby",
-        (false, true) => "read-only",
-        (false, false) => return Ok(()),
+/// What a target is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It is going to be written to.
+    Change,
+    /// The same, and the ledger names another log, which this one takes over from.
+    TakeOver,
+    /// Only the log is: the target may be one that takes no writes.
+    Verify,
+}
+
+/// What a server that takes no writes is.
+fn read_only(facts: &ServerFacts) -> Option<&'static str> {
+    match (facts.in_recovery, facts.read_only) {
+        (true, _) => Some("a standby"),
+        (false, true) => Some("read-only (default_transaction_read_only is on)"),
+        (false, false) => None,
+    }
+}
+
+fn check_writable(reached: &Reached, target: &Target, purpose: Purpose) -> Result<(), Failure> {
+    let Some(why) = read_only(reached.session.facts()) else { return Ok(()) };
+    let log_is_there = match target.home() {
+        LogHome::Postgres(home) => home.spec.address() == reached.spec.address(),
+        LogHome::Folder(_) | LogHome::Export(_) => false,
     };
-    let (target, address) = (target.name.clone(), reached.spec.address());
-    Err(TargetFailure::ReadOnly { target, address, why }.into())
+    if purpose == Purpose::Verify && !log_is_there {
+        return Ok(());
+    }
+    Err(takes_no_writes(target, &reached.spec, why))
+}
+
+fn takes_no_writes(target: &Target, spec: &ConnectionSpec, why: &'static str) -> Failure {
+    let (target, address) = (target.name.clone(), spec.address());
+    TargetFailure::ReadOnly { target, address, why }.into()
 }
 
 /// The log speaks of one database; another one under the same URL is not it.
@@ -219,7 +247,25 @@ pub(crate) async fn open<'a>(
     application: &str,
     interrupt: &mut Interrupt,
 ) -> Result<Opened<'a>, Failure> {
-    let opened = open_rotating(environment, workspace, target, application, interrupt).await?;
+    let purpose = Purpose::Change;
+    let opened = open_for(purpose, environment, workspace, target, application, interrupt).await?;
+    refuse_retired(opened)
+}
+
+/// Opens a target to verify it: it may be a standby, or read-only.
+pub(crate) async fn open_to_verify<'a>(
+    environment: &'a Environment,
+    workspace: &Workspace,
+    target: &Target,
+    application: &str,
+    interrupt: &mut Interrupt,
+) -> Result<Opened<'a>, Failure> {
+    let purpose = Purpose::Verify;
+    let opened = open_for(purpose, environment, workspace, target, application, interrupt).await?;
+    refuse_retired(opened)
+}
+
+fn refuse_retired(opened: Opened<'_>) -> Result<Opened<'_>, Failure> {
     let key = opened.secret.verifier().to_string();
     match opened.book().retired_keys.get(&key) {
         None => Ok(opened),
@@ -236,22 +282,38 @@ pub(crate) async fn open_rotating<'a>(
     application: &str,
     interrupt: &mut Interrupt,
 ) -> Result<Opened<'a>, Failure> {
+    open_for(Purpose::Change, environment, workspace, target, application, interrupt).await
+}
+
+pub(crate) async fn open_for<'a>(
+    purpose: Purpose,
+    environment: &'a Environment,
+    workspace: &Workspace,
+    target: &Target,
+    application: &str,
+    interrupt: &mut Interrupt,
+) -> Result<Opened<'a>, Failure> {
     let wait = Duration::from_millis(workspace.config().wait_for_lock_ms);
     let deadline = Instant::now() + wait;
     let mut reached = reach(environment, workspace, target, application).await?;
-    check_writable(&reached, target)?;
+    check_writable(&reached, target, purpose)?;
     let lock = LockKey::of(&workspace.config().workspace);
     let session = &mut reached.session;
     take_lock(environment, target, session, lock, deadline, interrupt).await?;
     let ledger = read_ledger(session, workspace).await?;
     let kept = session.newest_checkpoint(target.origin.as_str()).await?;
-    check_log_is_here(target, &ledger).await?;
+    if purpose != Purpose::TakeOver {
+        check_log_is_here(target, &ledger).await?;
+    }
     // Made, where there are none yet, under the lock and for nobody who is refused; those of a
     // sandbox lie in its folder, which is there only now.
     let (secret, ring) = target.keys(target.home().exists().await?)?;
-    let identity = session.facts().identity.clone();
+    let mut identity = session.facts().identity.clone();
+    // What the control file says may be one checkpoint behind a promotion.
+    identity.timeline = session.timeline().await.map_err(fault(target))?;
     let envelopes = Envelopes::new(environment, Some(identity.clone()));
-    let mut known = known_heads(&ledger);
+    let own = target.origin.as_str();
+    let mut known: Vec<KnownHead> = known_heads(ledger.iter().filter(|row| row.log_origin == own));
     known.extend(kept.as_ref().map(|kept| KnownHead { size: kept.size, leaf: kept.leaf }));
     let (log, book, store) = loop {
         let keys = (&secret, &ring);
@@ -291,6 +353,7 @@ pub(crate) async fn open_rotating<'a>(
         ledger,
         mismatches: Vec::new(),
         recovered: Vec::new(),
+        taken_over: None,
         kept: kept.map_or(0, |kept| kept.size),
         platform: target.platform,
         secret,
@@ -302,10 +365,15 @@ pub(crate) async fn open_rotating<'a>(
     }
     opened.compare();
     check_identity(target, &identity, opened.recovery().target.as_ref())?;
+    let seen = opened.recovery().target.as_ref().map(|known| known.timeline);
+    if opened.session.facts().in_recovery && opened.recovery().open_run.is_some() {
+        // Its rows may be behind those of the primary, and its locks are not the primary's.
+        return Err(takes_no_writes(target, &opened.spec, "a standby"));
+    }
     if let Some(event) = store {
         opened.record(vec![event]).await?;
     }
-    opened.settle(workspace).await?;
+    opened.settle(workspace, (seen, identity.timeline)).await?;
     Ok(opened)
 }
 
@@ -328,16 +396,27 @@ pub(crate) async fn check_log_is_here(
     let other = ledger.iter().find(|row| row.log_origin != own);
     let exists = target.home().exists().await?;
     let missing = ledger.last().filter(|_| !exists);
-    match other.or(missing) {
-        None => Ok(()),
-        Some(row) => Err(TargetFailure::LogElsewhere {
-            target: target.name.clone(),
-            origin: row.log_origin.clone(),
-            rows: ledger.len(),
-            place: target.home().place(),
+    let Some(row) = other.or(missing) else { return Ok(()) };
+    let newest = ledger.iter().filter(|other| other.log_origin == row.log_origin);
+    let newest = newest.max_by_key(|row| row.intent_seq).unwrap_or(row);
+    let here = match exists {
+        false => "there is none".to_owned(),
+        true => {
+            let book = read_book(target).await?;
+            let head = book.head.unwrap_or(LeafHash::ZERO);
+            format!("{own:?}, {} events, {}… the last of them", book.size, head.short(12))
         }
-        .into()),
+    };
+    Err(TargetFailure::LogElsewhere {
+        target: target.name.clone(),
+        origin: row.log_origin.clone(),
+        rows: ledger.len(),
+        size: newest.intent_seq + 1,
+        leaf: newest.intent_hash,
+        place: target.home().place(),
+        here,
     }
+    .into())
 }
 
 /// What is planned on an older copy of the log would be refused when it is carried out.
@@ -346,7 +425,7 @@ pub(crate) fn check_log_is_whole(
     ledger: &[LedgerRow],
     book: &Book,
 ) -> Result<(), Failure> {
-    let newest = known_heads(ledger).into_iter().max_by_key(|known| known.size);
+    let newest = known_heads(ledger.iter()).into_iter().max_by_key(|known| known.size);
     match newest.filter(|known| known.size > book.size) {
         None => Ok(()),
         Some(known) => {
@@ -358,9 +437,9 @@ pub(crate) fn check_log_is_whole(
 }
 
 /// Each row names the event that announced it, so the log has at least that one.
-fn known_heads(ledger: &[LedgerRow]) -> Vec<KnownHead> {
+fn known_heads<'a>(ledger: impl Iterator<Item = &'a LedgerRow>) -> Vec<KnownHead> {
     let known = |row: &LedgerRow| KnownHead { size: row.intent_seq + 1, leaf: row.intent_hash };
-    ledger.iter().map(known).collect()
+    ledger.map(known).collect()
 }
 
 /// The log of a target, open for writing, and what is to be recorded of its home.
@@ -499,53 +578,6 @@ impl Opened<'_> {
         Ok(())
     }
 
-    /// Registers the target in a fresh log, and settles what an interrupted run left.
-    async fn settle(&mut self, workspace: &Workspace) -> Result<(), Failure> {
-        if !self.book().is_registered {
-            let registered = TargetRegistered {
-                platform: self.platform.as_str().to_owned(),
-                server_version: self.session.facts().short_version().to_owned(),
-            };
-            self.record(vec![registered.into()]).await?;
-        }
-        if let Some(run) = self.recovery().open_run.clone() {
-            let (mut events, mut steps_done) = (Vec::new(), run.steps_done);
-            let mut settled = None;
-            if let Some(step) = self.recovery().open_step.clone() {
-                let name = &workspace.config().workspace;
-                let identity = self.recovery().target.clone();
-                let (found, evidence) =
-                    reconcile(&mut self.session, name, &step, identity.as_ref())
-                        .await
-                        .map_err(TargetFailure::from)?;
-                steps_done += u64::from(found == ReconciledAs::TookEffect);
-                settled = Some((step.id(), found));
-                let event = annals_events::StepReconciled {
-                    evidence,
-                    found,
-                    run: step.key.run,
-                    step: step.key.step,
-                };
-                events.push(event.into());
-            }
-            let reason = Some("its process ended; settled by the next command".to_owned());
-            let outcome = RunOutcome::Interrupted;
-            events.push(RunFinished { outcome, reason, run: run.run, steps_done }.into());
-            self.record(events).await?;
-            self.recovered.push(Recovered {
-                run: run.run,
-                started_at: run.at,
-                by: run.by,
-                step: settled,
-            });
-            self.compare();
-        }
-        if !self.recovered.is_empty() {
-            self.publish().await?;
-        }
-        Ok(())
-    }
-
     /// The schema as it is.
     pub(crate) async fn live_schema(&mut self) -> Result<Snapshot, Fault> {
         read_schema(&mut self.session, self.platform).await
@@ -615,7 +647,8 @@ impl Opened<'_> {
     /// The target may be gone by now: then the next run leaves it, and until then the events are
     /// said to be unanchored.
     async fn keep_in_ledger(&mut self, checkpoint: &Checkpoint, note: String) {
-        if self.ledger.is_empty() && self.history().changes().is_empty() {
+        let nothing_there = self.ledger.is_empty() && self.history().changes().is_empty();
+        if nothing_there || read_only(self.session.facts()).is_some() {
             return;
         }
         let (size, leaf) = (checkpoint.size, self.recorder.log.head().leaf);

@@ -59,21 +59,33 @@ impl LogRecorder<'_> {
         &mut self,
         events: Vec<Event>,
     ) -> Result<Vec<Recorded>, AppendError> {
+        let recorded = self.write(events).await?;
+        self.log.sync().await?;
+        Ok(recorded)
+    }
+
+    async fn write(&mut self, events: Vec<Event>) -> Result<Vec<Recorded>, AppendError> {
         let drafts: Vec<Draft> =
             events.into_iter().map(|event| self.envelopes.draft(event)).collect();
         let (head, now) = (self.log.head(), self.envelopes.now());
-        let recorded = self.log.append(head, &drafts, now).await?;
+        let recorded = self.log.write(head, &drafts, now).await?;
         recorded.iter().for_each(|event| self.book.apply(event));
         Ok(recorded)
     }
 }
 
+fn unrecorded(error: AppendError) -> RecorderError {
+    let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+    RecorderError { message: format!("{error}{}", cause.unwrap_or_default()) }
+}
+
 impl Recorder for LogRecorder<'_> {
-    async fn record(&mut self, events: Vec<Event>) -> Result<Vec<Intent>, RecorderError> {
-        let recorded = self.append(events).await.map_err(|error| {
-            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-            RecorderError { message: format!("{error}{}", cause.unwrap_or_default()) }
-        })?;
+    async fn announce(&mut self, events: Vec<Event>) -> Result<Vec<Intent>, RecorderError> {
+        let recorded = self.write(events).await.map_err(unrecorded)?;
         Ok(recorded.iter().map(|event| Intent { seq: event.seq, hash: event.leaf }).collect())
+    }
+
+    async fn settle(&mut self) -> Result<(), RecorderError> {
+        self.log.sync().await.map_err(unrecorded)
     }
 }

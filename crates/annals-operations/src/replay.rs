@@ -140,6 +140,7 @@ async fn fold_watched<P: Projection>(
     };
     let read = log.read_trusting(trust.as_ref(), &mut visit).await?;
     read.check()?;
+    read.unfinished.say();
     let log_size = read.scanned.chain.size();
     let origin = read.scanned.chain.origin().map(ToString::to_string).unwrap_or_default();
     let mut views = Vec::with_capacity(folds.len());

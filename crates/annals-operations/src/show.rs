@@ -62,6 +62,7 @@ pub async fn log_show(
     };
     let read = log.read(&mut visit).await?;
     read.check()?;
+    read.unfinished.say();
     Ok(LogView { origin, events, log_size: read.scanned.chain.size() })
 }
 

@@ -1,11 +1,13 @@
 //! `status`: files, log and ledger side by side.
 
-use annals_events::{Direction, Timestamp};
+use annals_events::{Direction, StepMode, Timestamp, Version};
 use annals_executor::Interrupt;
-use annals_integrity::{FileState, Finding, LedgerMismatch, compare_files};
+use annals_integrity::{FileState, Finding, LedgerMismatch, compare_files, count_half_done};
 use annals_migrations::MigrationSet;
-use annals_projections::{History, RecoveryState};
+use annals_postgres::BackfillProgress;
+use annals_projections::{History, OpenStep, RecoveryState};
 
+use crate::diverged;
 use crate::environment::Environment;
 use crate::error::Failure;
 use crate::open::{self, Recovered, describe_holder};
@@ -46,6 +48,8 @@ pub struct StatusRow {
     pub applied_at: Option<Timestamp>,
     /// Who applied it.
     pub applied_by: Option<String>,
+    /// How far the backfill is that it is half-way in.
+    pub backfill: Option<BackfillProgress>,
 }
 
 /// What `status` shows.
@@ -82,11 +86,24 @@ pub async fn status(
     interrupt: &mut Interrupt,
 ) -> Result<StatusView, Failure> {
     let workspace = Workspace::find(&environment.folder)?;
-    let set = workspace.load()?;
-    let target = Target::resolve(environment, &workspace, target)?;
-    let mut look = open::look(environment, &workspace, &target, "annals/status").await?;
+    // The files are read while the log is.
+    let files = std::thread::spawn({
+        let workspace = workspace.clone();
+        move || workspace.load()
+    });
+    let looked = async {
+        let target = Target::resolve(environment, &workspace, target)?;
+        let look = open::look(environment, &workspace, &target, "annals/status").await?;
+        Ok::<_, Failure>((target, look))
+    };
+    let looked = looked.await;
+    // What is wrong with the files is said first, whatever else is.
+    let set = files.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    let (target, mut look) = looked?;
     let mut recovered = Vec::new();
-    if look.book.recovery.open_run.is_some() && look.holder.is_none() {
+    // A standby may be behind, and the lock of a run that works is not there.
+    let may_settle = !look.session.facts().in_recovery;
+    if look.book.recovery.open_run.is_some() && look.holder.is_none() && may_settle {
         let mut opened =
             open::open(environment, &workspace, &target, "annals/status", interrupt).await?;
         recovered = std::mem::take(&mut opened.recovered);
@@ -95,7 +112,11 @@ pub async fn status(
         look = open::look(environment, &workspace, &target, "annals/status").await?;
     }
     let facts = look.session.facts().clone();
-    look.session.close().await;
+    let backfills = match steps_outside(&look.book.recovery).next() {
+        Some(_) => look.session.read_backfills(&workspace.config().workspace).await,
+        None => Ok(Vec::new()),
+    };
+    let backfills = backfills?;
     let mut mismatches = look.book.mismatches(&look.ledger);
     let at_work = look.book.recovery.open_run.is_some() || !mismatches.is_empty();
     let running = look.holder.filter(|_| at_work).map(|holder| describe_holder(Some(&holder)));
@@ -105,24 +126,59 @@ pub async fn status(
             !matches!(mismatch, LedgerMismatch::NotInLog(_) | LedgerMismatch::OlderLog { .. })
         });
     }
+    let findings = diverged::findings(&mut look.session, &target, &look.book, &mismatches).await?;
+    look.session.close().await;
     Ok(StatusView {
         address: look.spec.address(),
         database: facts.identity.database.clone(),
         server_version: facts.short_version().to_owned(),
         log_size: look.book.size,
-        rows: rows(&set, &look.book.history, &look.book.recovery),
-        mismatches: mismatches.iter().map(LedgerMismatch::finding).collect(),
+        rows: with_backfills(
+            rows(&set, &look.book.history, &look.book.recovery),
+            backfills,
+            &look.book.recovery,
+        ),
+        mismatches: findings,
         recovered,
         running,
         target: target.name,
     })
 }
 
+/// Steps outside a transaction that are under way or half done.
+fn steps_outside(recovery: &RecoveryState) -> impl Iterator<Item = &OpenStep> {
+    let steps = recovery.open_steps.iter().chain(recovery.partial.values());
+    steps.filter(|step| step.mode == StepMode::StatementByStatement)
+}
+
+/// Adds to each migration how far the backfill is that it is in.
+fn with_backfills(
+    mut rows: Vec<StatusRow>,
+    backfills: Vec<BackfillProgress>,
+    recovery: &RecoveryState,
+) -> Vec<StatusRow> {
+    let open: Vec<_> = steps_outside(recovery).map(|step| (&step.version, step.ordinal)).collect();
+    for progress in backfills {
+        let is_its = |(version, ordinal): &&(&Version, u64)| {
+            version.number() == progress.version_key && *ordinal == progress.ordinal
+        };
+        let Some((version, _)) = open.iter().find(is_its) else { continue };
+        let row = rows.iter_mut().find(|row| row.version == version.as_str());
+        if let Some(row) = row {
+            row.backfill = Some(progress);
+        }
+    }
+    rows
+}
+
 fn rows(set: &MigrationSet, history: &History, recovery: &RecoveryState) -> Vec<StatusRow> {
-    let statuses = compare_files(set, history);
+    let mut statuses = compare_files(set, history);
+    count_half_done(&mut statuses, |version| {
+        recovery.partial.get(version).is_some_and(|step| step.direction == Direction::Up)
+    });
     let rows = statuses.iter().map(|status| {
         let half = recovery.partial.contains_key(status.version);
-        let doubt = recovery.open_step.as_ref().is_some_and(|s| s.version == *status.version);
+        let doubt = recovery.open_steps.iter().any(|step| step.version == *status.version);
         let condition = match status.state {
             _ if doubt => Condition::InDoubt,
             _ if half => Condition::HalfDone,
@@ -140,6 +196,7 @@ fn rows(set: &MigrationSet, history: &History, recovery: &RecoveryState) -> Vec<
             condition,
             applied_at: applied.map(|change| change.at),
             applied_by: applied.map(|change| change.by.clone()),
+            backfill: None,
         }
     });
     let mut rows: Vec<StatusRow> = rows.collect();
@@ -152,6 +209,7 @@ fn rows(set: &MigrationSet, history: &History, recovery: &RecoveryState) -> Vec<
             condition: Condition::HalfDone,
             applied_at: None,
             applied_by: None,
+            backfill: None,
         })
         .collect();
     rows.extend(gone);

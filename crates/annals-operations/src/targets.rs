@@ -58,13 +58,18 @@ impl Target {
         };
         let origin = format!("{}/{name}", config.workspace);
         let origin: Origin = origin.parse().expect("invariant: both names were checked");
+        let layout = Layout::new(&log);
+        let origin = match store {
+            StorePlace::File => adopted_origin(&layout, &origin).unwrap_or(origin),
+            StorePlace::Target | StorePlace::Database(_) => origin,
+        };
         let url = match store {
             StorePlace::File => None,
             StorePlace::Target => Some(&config.targets[name].url),
             StorePlace::Database(url) => Some(url),
         };
         let home = match url {
-            None => LogHome::Folder(Layout::new(&log)),
+            None => LogHome::Folder(layout.clone()),
             Some(url) => LogHome::Postgres(Box::new(PostgresHome {
                 spec: read_url(environment, name, url)?,
                 origin: origin.clone(),
@@ -74,7 +79,7 @@ impl Target {
         Ok(Self {
             name: name.to_owned(),
             platform,
-            layout: Layout::new(log),
+            layout,
             home,
             origin,
             keys,
@@ -98,7 +103,13 @@ impl Target {
 
     /// What sessions on it are set to.
     pub(crate) fn settings(&self, workspace: &Workspace) -> SessionSettings {
-        SessionSettings { lock_timeout_ms: workspace.config().lock_timeout_ms }
+        let config = workspace.config();
+        SessionSettings {
+            lock_timeout_ms: config.lock_timeout_ms,
+            silence_ms: config.silence_timeout_ms,
+            idle_in_transaction_ms: config.idle_in_transaction_ms,
+            transaction_ms: config.transaction_timeout_ms,
+        }
     }
 
     pub(crate) fn public_path(&self) -> PathBuf {
@@ -112,6 +123,15 @@ impl Target {
     /// Whether somebody outside holds copies of its log.
     pub(crate) fn has_anchors(&self, workspace: &Workspace) -> bool {
         workspace.config().targets.get(&self.name).is_some_and(|target| !target.anchors.is_empty())
+    }
+
+    /// Lets the log of this target go by another name, where it lives in a folder.
+    pub(crate) fn take_origin(&mut self, origin: Origin) -> bool {
+        let in_folder = matches!(self.home, LogHome::Folder(_));
+        if in_folder {
+            self.origin = origin;
+        }
+        in_folder
     }
 
     /// Where its log is read.
@@ -168,6 +188,17 @@ impl Target {
     }
 }
 
+/// A log that took over from one of the same name has a number behind it: `<workspace>/<target>/2`.
+/// It says so itself, in its signed head.
+fn adopted_origin(layout: &Layout, origin: &Origin) -> Option<Origin> {
+    let note = std::fs::read_to_string(layout.checkpoint()).ok()?;
+    let name = note.lines().next()?;
+    let number = name.strip_prefix(origin.as_str())?.strip_prefix('/')?;
+    let number: u32 = number.parse().ok()?;
+    let adopted = format!("{origin}/{number}");
+    (number >= 2 && adopted == name).then(|| adopted.parse().ok()).flatten()
+}
+
 fn scratch_of(log: &std::path::Path) -> PathBuf {
     let name = log.file_name().unwrap_or_default().to_string_lossy();
     log.with_file_name(format!(".{name}.copy-{}", std::process::id()))
@@ -189,8 +220,8 @@ fn read_url(
             (url, format!("the variable {variable}"))
         }
     };
-    ConnectionSpec::from_url(url)
-        .map_err(|_| ConfigError::BadUrl { target: target.to_owned(), place })
+    ConnectionSpec::read(url, &|name| environment.variable(name).map(str::to_owned))
+        .map_err(|error| ConfigError::BadUrl { target: target.to_owned(), place, error })
 }
 
 fn known_targets(workspace: &Workspace) -> String {

@@ -117,6 +117,7 @@ async fn read(log: ReadLog, options: TimelineOptions) -> Result<(TimelineView, F
     };
     let read = log.read(&mut visit).await?;
     read.check()?;
+    read.unfinished.say();
     let chain = read.scanned.chain.clone();
     let view = TimelineView {
         origin: chain.origin().map(ToString::to_string).unwrap_or_default(),

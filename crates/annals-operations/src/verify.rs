@@ -4,12 +4,13 @@ use annals_event_store::EventStore;
 use annals_events::{CheckOutcome, CheckResults, Direction, Event, IntegrityChecked};
 use annals_executor::Interrupt;
 use annals_integrity::{
-    CheckFamily, Finding, Severity, check_files, check_ledger, check_schema, check_validity,
-    compare_files, family_outcomes,
+    CheckFamily, Finding, Severity, check_files, check_schema, check_validity, compare_files,
+    family_outcomes,
 };
 use annals_projections::RecoveryState;
 use annals_schema::diff;
 
+use crate::diverged;
 use crate::environment::Environment;
 use crate::error::{Failure, LogFailure};
 use crate::open::{self, Opened, Recovered};
@@ -51,9 +52,10 @@ pub async fn verify(
     let set = workspace.load()?;
     let target = Target::resolve(environment, &workspace, target)?;
     let mut opened =
-        open::open(environment, &workspace, &target, "annals/verify", interrupt).await?;
+        open::open_to_verify(environment, &workspace, &target, "annals/verify", interrupt).await?;
     let live = opened.live_schema().await.map_err(open::fault(&target))?;
-    let mut findings = check_ledger(&opened.mismatches);
+    let (book, mismatches) = (&opened.recorder.book, &opened.mismatches);
+    let mut findings = diverged::findings(&mut opened.session, &target, book, mismatches).await?;
     findings.extend(check_files(&compare_files(&set, opened.history())));
     findings.extend(check_validity(&live));
     findings.extend(half_done(opened.recovery()));

@@ -165,7 +165,7 @@ fn shifts(document: &DiffDocument, lines: &mut Lines) {
     let text = String::clone;
     let digest = |digest: &String| format!("{}…", &digest[..16]);
     lines.shift("run under way", document.open_run.as_ref(), text);
-    lines.shift("in doubt", document.in_doubt.as_ref(), text);
+    lines.shift("in doubt", document.in_doubt.as_ref(), |ids| ids.join(", "));
     lines.shift("half done", document.half_done.as_ref(), |ids| ids.join(", "));
     lines.shift("last run", document.last_run.as_ref(), |run| {
         let id = run.run.get(28..).unwrap_or(&run.run);

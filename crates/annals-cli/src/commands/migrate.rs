@@ -1,22 +1,21 @@
 //! `annals migrate`.
 
 use annals_api::{ChangeDocument, ExitCode, StepFailure};
-use annals_events::{ReconciledAs, RecordedError, Timestamp};
-use annals_migrations::{PlannedStatement, PlannedStep};
-use annals_operations::{ChangeOutcome, Environment, Failure, Progress, migrate, plan};
+use annals_operations::{ChangeOutcome, Environment, Failure, migrate, plan};
 
 use super::plan::{GoalArguments, show};
+use super::progress::Lines;
 use super::render;
-use super::target::TargetArguments;
+use super::target::ChangeArguments;
 use crate::output::Output;
 use crate::signals;
-use crate::style::{self, BAD, FAINT, GOOD, HINT, NOTE};
+use crate::style::{self, BAD, FAINT, GOOD, HINT};
 
 /// Apply what is pending, each migration once, however often this is run and wherever it is killed
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    target: TargetArguments,
+    change: ChangeArguments,
 
     #[command(flatten)]
     goal: GoalArguments,
@@ -31,12 +30,12 @@ pub(crate) async fn run(
     output: &Output,
     arguments: Arguments,
 ) -> Result<ExitCode, Failure> {
-    let (goal, options) = (arguments.goal.goal(), arguments.target.options());
+    let (goal, options) = (arguments.goal.goal(), arguments.change.options());
     if arguments.dry_run {
         return Ok(show(output, &plan(environment, goal, &options).await?, true));
     }
     let mut interrupt = signals::listen();
-    let mut lines = Lines { output };
+    let mut lines = Lines::new(output);
     let outcome = migrate(environment, goal, &options, &mut lines, &mut interrupt).await?;
     Ok(finish(output, &outcome))
 }
@@ -87,41 +86,4 @@ fn describe(failure: &StepFailure) -> String {
         style::safe(&failure.message),
         style::safe(&failure.hint)
     )
-}
-
-/// One line for each step as it ends.
-pub(crate) struct Lines<'a> {
-    pub(crate) output: &'a Output,
-}
-
-impl Progress for Lines<'_> {
-    fn recovered(&mut self, by: &str, began: Timestamp, step: Option<(&str, ReconciledAs)>) {
-        let step = step.map(|(id, found)| (id, found.as_str()));
-        self.output.recovered_run(by, &began.to_string(), step);
-    }
-
-    fn statement_started(&mut self, statement: &PlannedStatement, at: usize, of: usize) {
-        let line = style::first_line(&statement.sql, 64);
-        self.output.say(&format!("  {FAINT}{at}/{of} {line}{FAINT:#}"));
-    }
-
-    fn step_succeeded(&mut self, step: &PlannedStep, duration_us: u64) {
-        let did = match step.direction {
-            annals_events::Direction::Up => "applied",
-            annals_events::Direction::Down => "rolled back",
-        };
-        let time = style::duration(duration_us);
-        self.output.say(&format!("  {GOOD}✓{GOOD:#} {did} {}  {FAINT}{time}{FAINT:#}", step.id()));
-    }
-
-    fn step_failed(&mut self, step: &PlannedStep, _error: &RecordedError) {
-        self.output.say(&format!("  {BAD}✗{BAD:#} {}", step.id()));
-    }
-
-    fn in_doubt(&mut self, step: &PlannedStep) {
-        self.output.say(&format!(
-            "  {NOTE}?{NOTE:#} {}: the connection was lost around its commit; asking the target",
-            step.id()
-        ));
-    }
 }

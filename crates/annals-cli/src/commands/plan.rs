@@ -5,17 +5,17 @@ use annals_events::Version;
 use annals_operations::{Environment, Failure, PlanPreview, UpGoal, plan};
 
 use super::render;
-use super::target::TargetArguments;
+use super::target::ChangeArguments;
 use crate::output::Output;
 
 /// Show what migrate would do: the steps, their statements, and what the safety rules say
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    pub(crate) target: TargetArguments,
+    change: ChangeArguments,
 
     #[command(flatten)]
-    pub(crate) goal: GoalArguments,
+    goal: GoalArguments,
 
     /// Print the whole SQL instead of the beginning of each statement
     #[arg(long)]
@@ -46,7 +46,7 @@ pub(crate) async fn run(
     output: &Output,
     arguments: Arguments,
 ) -> Result<ExitCode, Failure> {
-    let preview = plan(environment, arguments.goal.goal(), &arguments.target.options()).await?;
+    let preview = plan(environment, arguments.goal.goal(), &arguments.change.options()).await?;
     Ok(show(output, &preview, arguments.sql))
 }
 

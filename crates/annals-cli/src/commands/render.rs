@@ -52,18 +52,35 @@ pub(crate) fn findings(findings: &[FindingDocument]) -> String {
     text
 }
 
-fn class(statement: &PlanStatement) -> &'static str {
-    match statement.class {
-        "transactional" => "",
-        "concurrent_index_build" => "  [builds an index concurrently]",
-        "concurrent_index_drop" => "  [drops an index concurrently]",
-        _ => "  [cannot run in a transaction]",
+fn class(statement: &PlanStatement) -> String {
+    let words = match statement.class {
+        "transactional" => return String::new(),
+        "concurrent_index_build" => "builds an index concurrently",
+        "concurrent_index_drop" => "drops an index concurrently",
+        "concurrent_reindex" => "rebuilds indexes concurrently",
+        "concurrent_detach" => "detaches a partition concurrently",
+        _ => "cannot run in a transaction",
+    };
+    match &statement.batches {
+        None => format!("  [{words}]"),
+        Some(batches) => format!(
+            "  [in batches of {} by {}.{}, {} apart]",
+            style::count(usize::try_from(batches.rows).unwrap_or(usize::MAX), "row"),
+            style::safe(&batches.table),
+            style::safe(&batches.key),
+            style::pause(batches.pause_ms)
+        ),
     }
+}
+
+/// Whether it runs under the limits of what cannot run in a transaction.
+fn is_outside(statement: &PlanStatement) -> bool {
+    statement.class != "transactional" && statement.batches.is_none()
 }
 
 /// The limits a step runs under, for people.
 fn limits(step: &PlanStep) -> String {
-    let outside = step.statements.iter().filter(|s| s.class != "transactional").count();
+    let outside = step.statements.iter().filter(|s| is_outside(s)).count();
     let inside = format!("lock timeout {}", style::limit(step.lock_timeout_ms));
     let alone = format!("lock timeout {}", style::limit(step.lock_timeout_outside_ms));
     match outside {
@@ -76,9 +93,26 @@ fn limits(step: &PlanStep) -> String {
     }
 }
 
+fn count(of: u64) -> usize {
+    usize::try_from(of).unwrap_or(usize::MAX)
+}
+
+fn statements(step: &PlanStep) -> String {
+    let streamed = step.streamed.as_ref().map(|file| count(file.statements));
+    style::count(streamed.unwrap_or(step.statements.len()), "statement")
+}
+
+fn data(statement: &PlanStatement) -> String {
+    let lines = statement.data.as_ref().map(|data| style::count(data.lines().count(), "line"));
+    lines.map(|lines| format!("  [{lines} of data]")).unwrap_or_default()
+}
+
 fn step(step: &PlanStep, number: usize, sql: bool) -> String {
     let mode = match step.mode {
         "transactional" => "one transaction",
+        _ if step.statements.iter().any(|statement| statement.batches.is_some()) => {
+            "a transaction for each batch"
+        }
         _ => "statement by statement",
     };
     let mut text = format!(
@@ -86,17 +120,32 @@ fn step(step: &PlanStep, number: usize, sql: bool) -> String {
         step.direction,
         step.version,
         step.name,
-        style::count(step.statements.len(), "statement"),
+        statements(step),
         limits(step)
     );
     for statement in &step.statements {
         if sql {
             text.push_str(&style::safe(&statement.sql));
             text.push_str(&format!("{FAINT}{}{FAINT:#}\n", class(statement)));
+            if let Some(data) = &statement.data {
+                text.push_str(&format!("{}\\.\n", style::safe(data)));
+            }
         } else {
             let line = style::first_line(&statement.sql, 78);
-            text.push_str(&format!("   {line}{NOTE}{}{NOTE:#}\n", class(statement)));
+            text.push_str(&format!(
+                "   {line}{NOTE}{}{}{NOTE:#}\n",
+                class(statement),
+                data(statement)
+            ));
         }
+    }
+    if let Some(file) = &step.streamed {
+        let copies = style::count(count(file.copies), "COPY");
+        text.push_str(&format!(
+            "   {NOTE}{} of {}, with data for {copies}, are read from the file{NOTE:#}\n",
+            style::count(count(file.bytes), "byte"),
+            step.file
+        ));
     }
     text
 }
@@ -123,6 +172,7 @@ pub(crate) fn plan(document: &PlanDocument, sql: bool) -> String {
         text.push_str(&lint(finding));
     }
     text.push_str(&notes(&document.notes));
+    text.push_str(&notes(&document.surroundings));
     text.push_str(&format!(
         "plan {} for {}: {} {}. Nothing was changed.\n",
         &document.hash[..12],

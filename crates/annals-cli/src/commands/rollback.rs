@@ -4,9 +4,10 @@ use annals_api::ExitCode;
 use annals_events::Version;
 use annals_operations::{Environment, Failure, RolledGoal, plan, rollback};
 
-use super::migrate::{Lines, finish};
+use super::migrate::finish;
 use super::plan::show;
-use super::target::TargetArguments;
+use super::progress::Lines;
+use super::target::ChangeArguments;
 use crate::output::Output;
 use crate::signals;
 
@@ -14,7 +15,7 @@ use crate::signals;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
-    target: TargetArguments,
+    change: ChangeArguments,
 
     #[command(flatten)]
     goal: GoalArguments,
@@ -51,12 +52,12 @@ pub(crate) async fn run(
     output: &Output,
     arguments: Arguments,
 ) -> Result<ExitCode, Failure> {
-    let (goal, options) = (arguments.goal.goal(), arguments.target.options());
+    let (goal, options) = (arguments.goal.goal(), arguments.change.options());
     if arguments.dry_run {
         return Ok(show(output, &plan(environment, goal, &options).await?, true));
     }
     let mut interrupt = signals::listen();
-    let mut lines = Lines { output };
+    let mut lines = Lines::new(output);
     let outcome = rollback(environment, goal, &options, &mut lines, &mut interrupt).await?;
     Ok(finish(output, &outcome))
 }

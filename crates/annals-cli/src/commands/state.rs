@@ -148,7 +148,7 @@ fn runs(document: &StateDocument, lines: &mut Lines) {
         let who = format!("{} on {}", style::safe(&holder.by), style::safe(&holder.host));
         lines.add("held by", &format!("{who}, as far as the log knows"));
     }
-    if let Some(step) = &document.step_in_doubt {
+    for step in &document.steps_in_doubt {
         let (id, since) = (&step.migration, style::time(&step.since));
         lines.add("in doubt", &format!("{NOTE}{id}{NOTE:#} {} since {since}", step.direction));
     }

@@ -1,6 +1,6 @@
 //! `annals status`.
 
-use annals_api::{ExitCode, MigrationStatus, StatusDocument};
+use annals_api::{BackfillStatus, ExitCode, MigrationStatus, StatusDocument};
 use annals_operations::{Environment, Failure, status};
 use anstyle::Style;
 
@@ -27,7 +27,7 @@ pub(crate) async fn run(
     let document = StatusDocument::from(&view);
     output.recovered(&document.recovered);
     output.show(&document, human);
-    Ok(if document.mismatches.is_empty() { ExitCode::Success } else { ExitCode::Findings })
+    Ok(ExitCode::of_number(document.exit_code))
 }
 
 fn look(state: &str) -> Style {
@@ -43,11 +43,26 @@ fn row(migration: &MigrationStatus, width: usize) -> String {
     let look = look(migration.state);
     let id = format!("{}_{}", migration.version, migration.name);
     let state = migration.state;
-    let (Some(at), Some(by)) = (&migration.applied_at, &migration.applied_by) else {
-        return format!("  {look}{state:<12}{look:#} {id}\n");
+    let applied = match (&migration.applied_at, &migration.applied_by) {
+        (Some(at), Some(by)) => Some(format!("{}  {}", style::time(at), style::safe(by))),
+        _ => None,
     };
-    let (at, by) = (style::time(at), style::safe(by));
-    format!("  {look}{state:<12}{look:#} {id:<width$}  {FAINT}{at}  {by}{FAINT:#}\n")
+    let more: Vec<String> =
+        applied.into_iter().chain(migration.backfill.as_ref().map(progress)).collect();
+    if more.is_empty() {
+        return format!("  {look}{state:<12}{look:#} {id}\n");
+    }
+    let more = more.join("  ");
+    format!("  {look}{state:<12}{look:#} {id:<width$}  {FAINT}{more}{FAINT:#}\n")
+}
+
+fn progress(backfill: &BackfillStatus) -> String {
+    let of = match backfill.keys_about {
+        Some(about) => format!(" of about {}", about.max(backfill.keys)),
+        None => String::new(),
+    };
+    let noun = if backfill.batches == 1 { "batch" } else { "batches" };
+    format!("{}{of} rows done, in {} {noun}", backfill.keys, backfill.batches)
 }
 
 fn human(document: &StatusDocument) -> String {

@@ -19,9 +19,25 @@ impl TargetArguments {
     pub(crate) fn name(&self) -> Option<&str> {
         if self.sandbox { Some(SANDBOX_TARGET) } else { self.target.as_deref() }
     }
+}
 
+/// Chooses the target of a change, and how its steps stand together.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ChangeArguments {
+    #[command(flatten)]
+    target: TargetArguments,
+
+    /// Run all steps in one transaction: each takes effect, or none does
+    #[arg(long)]
+    single_transaction: bool,
+}
+
+impl ChangeArguments {
     /// As options of an operation.
     pub(crate) fn options(&self) -> ChangeOptions {
-        ChangeOptions { target: self.name().map(str::to_owned) }
+        ChangeOptions {
+            target: self.target.name().map(str::to_owned),
+            single_transaction: self.single_transaction,
+        }
     }
 }

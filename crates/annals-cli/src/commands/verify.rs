@@ -28,7 +28,7 @@ pub(crate) async fn run(
     let document = VerifyDocument::from(&view);
     output.recovered(&document.recovered);
     output.show(&document, human);
-    Ok(if document.result == "failed" { ExitCode::Findings } else { ExitCode::Success })
+    Ok(ExitCode::of_number(document.exit_code))
 }
 
 fn human(document: &VerifyDocument) -> String {
