@@ -1,8 +1,8 @@
 //! Tasks of this repository: `cargo xtask demo`, `cargo xtask test`, `cargo xtask bench`,
-//! `cargo xtask reference`.
+//! `cargo xtask matrix`, `cargo xtask reference`.
 //!
 //! Nothing here is part of the product. Each task installs what it needs: PostgreSQL, and for the
-//! tests `strace` and the tools of `event-store/verify`, by `apt-get` where they are absent.
+//! tests PgBouncer, `strace` and the tools of `event-store/verify`, by `apt-get` where they are absent.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -10,8 +10,10 @@ use std::process::{Command, ExitCode};
 const USAGE: &str = "usage: cargo xtask <task>
 
   demo         install PostgreSQL if absent, build annals, take the tour
-  test         install PostgreSQL, strace and the verifiers' tools if absent, then formatting, lints, every test
-  bench NAME   run one benchmark: events, log, migrate or startup
+  test         install PostgreSQL, PgBouncer, strace and the verifiers' tools if absent, then formatting, lints, every test
+  matrix       run the fault matrix; --long runs all of it and writes docs/fault-matrix.md anew,
+               --seed N chooses its random part, --cases PART runs only what has this in its name
+  bench NAME   run one benchmark: events, log, migrate, peers or startup
   reference    write the generated pages below docs/reference anew
 ";
 
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
         "demo" => demo(&rest),
         "test" => test(),
         "bench" => bench(&rest),
+        "matrix" => matrix(&rest),
         "reference" => reference(),
         _ => Err(USAGE.to_owned()),
     };
@@ -91,15 +94,37 @@ fn install_server() -> Result<(), String> {
     if server_is_installed() { Ok(()) } else { install("postgresql", "PostgreSQL server") }
 }
 
-/// What the tests use besides: `strace` fails and kills a process at chosen system calls, and the
-/// verifiers below `event-store/verify` are written in the others.
+/// What the tests use besides: connections are pooled by PgBouncer, `strace` fails and kills a
+/// process at chosen system calls, and the verifiers below `event-store/verify` are written in the
+/// others.
 fn install_tools() -> Result<(), String> {
+    // Below /usr/sbin, which an ordinary user's PATH may leave out.
+    if !Path::new("/usr/sbin/pgbouncer").is_file()
+        && Command::new("pgbouncer").arg("--version").output().is_err()
+    {
+        install("pgbouncer", "PgBouncer")?;
+    }
     for tool in ["strace", "python3", "jq", "openssl", "xxd"] {
         if Command::new(tool).arg("--version").output().is_err() {
             install(tool, tool)?;
         }
     }
+    // Another clock for the commands of the fault matrix.
+    let has_library = |folder: PathBuf| folder.join("faketime/libfaketime.so.1").is_file();
+    let folders = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    if !folders.map(|folder| folder.path()).any(has_library) {
+        install("libfaketime", "libfaketime")?;
+    }
     Ok(())
+}
+
+fn matrix(arguments: &[String]) -> Result<(), String> {
+    install_server()?;
+    install_tools()?;
+    run(&mut cargo(&["build", "--locked", "--package", "annals-faults", "--examples"]))?;
+    let mut command =
+        cargo(&["run", "--locked", "--package", "annals-faults", "--example", "matrix", "--"]);
+    run(command.args(arguments))
 }
 
 fn demo(arguments: &[String]) -> Result<(), String> {
@@ -147,9 +172,14 @@ fn bench(arguments: &[String]) -> Result<(), String> {
         }
         _ => install_server()?,
     }
+    // Parts of one program: what they are measured with is the same.
+    let (name, part) = match name.as_str() {
+        part @ ("peers" | "startup") => ("migrate", Some(part)),
+        name => (name, None),
+    };
     let mut command =
         cargo(&["bench", "--locked", "--package", "annals-cli", "--bench", name, "--"]);
-    run(command.args(rest))
+    run(command.args(part).args(rest))
 }
 
 fn reference() -> Result<(), String> {

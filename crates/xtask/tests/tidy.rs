@@ -20,7 +20,7 @@ const CRATES: &[(&str, u8, &str)] = &[
     ("annals-lint", 2, "squawk-syntax"),
     ("annals-integrity", 2, ""),
     ("annals-event-store", 2, "ring thiserror tracing"),
-    ("annals-postgres", 2, "ring rustix serde_json sqlx thiserror tokio tracing"),
+    ("annals-postgres", 2, "futures-util ring rustix serde_json sqlx thiserror tokio tracing"),
     ("annals-backup", 2, "aes-gcm getrandom hmac ring sha2 subtle thiserror zeroize base64 uuid"),
     ("annals-event-store-postgres", 3, "sqlx thiserror tokio tracing"),
     ("annals-planner", 3, ""),
@@ -36,8 +36,9 @@ const CRATES: &[(&str, u8, &str)] = &[
     (
         "annals-cli",
         6,
-        "anstream anstyle clap clap_complete serde serde_json tokio tracing-subscriber",
+        "anstream anstyle clap clap_complete indicatif serde serde_json tokio tracing tracing-subscriber",
     ),
+    ("annals-faults", 8, "rustix serde_json sqlx tempfile tokio"),
     ("annals-fuzz", 7, "base64 serde_json serde_json_canonicalizer"),
     ("annals-conformance", 7, "uuid"),
     (
@@ -45,7 +46,7 @@ const CRATES: &[(&str, u8, &str)] = &[
         7,
         "http http-body-util hyper hyper-util rcgen rustls s3s s3s-fs tempfile tokio tokio-rustls",
     ),
-    ("annals-testkit", 7, "rustix serde_json sqlx tempfile tokio"),
+    ("annals-testkit", 7, "rcgen rustix serde_json sqlx tempfile tokio"),
     ("xtask", 7, ""),
 ];
 
@@ -80,6 +81,7 @@ const IMPURE_WORDS: &[&str] = &[
 const ONLY_IN: &[(&str, &str)] = &[
     ("aes-gcm", "annals-backup"),
     ("clap_complete", "annals-cli"),
+    ("indicatif", "annals-cli"),
     ("axum", "annals-server"),
     ("object_store", "annals-anchor"),
     ("toml", "annals-operations"),
