@@ -312,9 +312,11 @@ fn sql_that_cannot_be_a_migration_is_refused_with_its_place() {
             "1:1: transaction control is annals' own task … remove it … 2_t2.sql:3:1: transaction",
         ),
         (
-            "SELECT 1;\nCOPY t1 FROM STDIN;\n1\n\\.\n",
-            "2:1: COPY … FROM STDIN and TO STDOUT carry their data outside SQL; use INSERT",
+            "SELECT 1;\nCOPY t1 FROM STDIN;\n1\n",
+            "2:1: COPY … FROM stdin takes the lines behind it, up to one with \\. alone",
         ),
+        ("SELECT 1;\nCOPY t1 TO STDOUT;\n", "2:1: COPY … TO STDOUT gives its rows to nobody"),
+        ("SELECT 1;\nSELECT 'a;\n", "2:8: this string is not closed"),
         (
             "-- annals: speed=fast\nSELECT 1;\n",
             "1:1: unknown directive \"speed\"; known are transaction=on|off",

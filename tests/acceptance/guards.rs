@@ -64,6 +64,20 @@ fn nothing_of_a_step_reaches_the_next_one_but_what_it_committed() {
 }
 
 #[test]
+fn a_file_cannot_change_how_the_next_one_is_read() {
+    let server = Server::start();
+    let role = "ALTER ROLE postgres SET standard_conforming_strings = off";
+    server.sql(&format!("{role}; CREATE TABLE read (as_what text)"));
+    let workspace = Workspace::new(&server);
+    let lowers = "SET standard_conforming_strings = off;\nSET client_encoding = 'LATIN1';\n";
+    workspace.migration("1_lowers", lowers, "SELECT 1;\n");
+    let reads = "INSERT INTO read VALUES ('a\\'), ('é');\n";
+    workspace.migration("2_reads", reads, "SELECT 1;\n");
+    workspace.annals("migrate").run().expect(0);
+    assert_eq!(server.rows("SELECT as_what FROM read ORDER BY length(as_what)"), ["é", "a\\"]);
+}
+
+#[test]
 fn a_file_cannot_make_its_own_commit_unsafe() {
     let server = Server::start();
     let workspace = Workspace::new(&server);

@@ -2,17 +2,29 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod adopt;
+mod aftermath;
+mod backfill;
 mod bad_input;
 mod bad_target;
+mod classes;
+mod connections;
 mod copies;
 mod crash;
+mod crowd;
 mod damaged;
+mod failover;
 mod guards;
+mod harmless;
 mod keys;
 mod large;
+mod outside;
+mod psql;
 mod replay;
 mod sandbox;
+mod sql_files;
 mod stores;
 mod story;
 mod tamper;
+mod together;
 mod tour;
