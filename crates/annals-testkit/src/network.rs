@@ -198,16 +198,22 @@ fn pump(
         if of_client {
             shared.sent.lock().expect("nobody panics while holding it").extend_from_slice(part);
             if shared.begins_at(part) {
-                if shared.failing.arrives {
-                    let _ = to.write_all(part);
-                }
+                // The answer must not be faster than what swallows it.
                 match shared.failing.trouble {
-                    Trouble::None => {}
+                    Trouble::None | Trouble::Delay(_) => {}
                     Trouble::BlackHole => {
                         set(Fate::Silent);
                         shared.dark.store(true, Ordering::SeqCst);
                     }
-                    Trouble::DeadConnection => set(Fate::Silent),
+                    Trouble::DeadConnection | Trouble::HalfOpen | Trouble::Reset => {
+                        set(Fate::Silent);
+                    }
+                }
+                if shared.failing.arrives {
+                    let _ = to.write_all(part);
+                }
+                match shared.failing.trouble {
+                    Trouble::None | Trouble::BlackHole | Trouble::DeadConnection => {}
                     Trouble::HalfOpen => {
                         set(Fate::HalfOpen);
                         let _ = to.shutdown(Shutdown::Both);
