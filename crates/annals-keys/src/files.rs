@@ -77,11 +77,34 @@ pub fn write_public(key: &SecretKey, public: &Path) -> Result<(), KeyFileError> 
     write_new(public, 0o644, &format!("{}\n", key.verifier()))
 }
 
+/// Writes a file that is not there yet: whoever looks sees none of it or all of it, and so does
+/// whoever looks after a crash.
 fn write_new(path: &Path, mode: u32, text: &str) -> Result<(), KeyFileError> {
-    let mut options = fs::OpenOptions::new();
-    let options = options.write(true).create_new(true).mode(mode);
-    let mut file = options.open(path).map_err(io(path))?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(io(path))
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // The end of the name stays: what is kept out of a repository by it is kept out half-made too.
+    let temporary = folder.join(format!(".{}.{name}", std::process::id()));
+    let write_to = |place: &Path| {
+        let mut options = fs::OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(mode).open(place)?;
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all())
+    };
+    let write = || {
+        let folder_handle = fs::File::open(folder)?;
+        // Of a process of the same number that was cut short here.
+        let _ = fs::remove_file(&temporary);
+        let linked = write_to(&temporary).and_then(|()| fs::hard_link(&temporary, path));
+        let _ = fs::remove_file(&temporary);
+        match linked {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Err(error),
+            // A file system that knows no links: only there it may be seen half-made.
+            Err(_) => write_to(path)?,
+            Ok(()) => {}
+        }
+        folder_handle.sync_all()
+    };
+    write().map_err(io(path))
 }
 
 /// Loads a secret key, refusing one that others may read.
@@ -163,5 +186,28 @@ mod tests {
         assert!(matches!(write_pair(&key, &secret, &public), Err(KeyFileError::Io { .. })));
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(load_secret(&secret), Err(KeyFileError::Exposed { mode: 0o640, .. })));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_key_file_is_never_seen_half_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = SecretKey::generate("demo/production").unwrap();
+        for n in 0..200 {
+            let public = folder.path().join(format!("{n}.pub"));
+            let looking = public.clone();
+            let (begun, begins) = std::sync::mpsc::channel();
+            let looks = std::thread::spawn(move || {
+                begun.send(()).unwrap();
+                loop {
+                    if let Ok(seen) = fs::metadata(&looking) {
+                        return seen.len();
+                    }
+                }
+            });
+            begins.recv().unwrap();
+            write_public(&key, &public).unwrap();
+            assert_eq!(looks.join().unwrap(), fs::metadata(&public).unwrap().len());
+        }
     }
 }
