@@ -58,6 +58,10 @@ exit_codes! {
     /// A step lost against others (locks, deadlocks, serialization) as often or as long as allowed, and
     /// left nothing. The file is fine: run it again at a better moment.
     StepBlocked = 15,
+    /// The live schema is not what is expected: nothing was run.
+    Drifted = 16,
+    /// A migration and its rollback are not proven as the policy asks.
+    NotProven = 17,
     /// Log verification: a line, a tile or a blob is not what it must be by itself.
     LogContent = 20,
     /// Log verification: an event does not name the one before it.

@@ -81,9 +81,9 @@ pub(crate) fn summary(recorded: &Recorded) -> String {
             format!("run {}, {}, {} steps done", e.run.short(), e.outcome, e.steps_done)
         }
         E::SchemaRecorded(e) => {
-            format!("{} objects, fingerprint {}…", e.objects, e.snapshot.digest.short(12))
+            format!("{} objects, fingerprint {}…", e.objects, e.fingerprint.short(12))
         }
-        E::IntegrityChecked(e) => format!("{}, {} findings", e.result, e.findings),
+        E::IntegrityChecked(e) => format!("{}, {}, {} findings", e.level, e.result, e.findings),
         E::TailRepaired(e) => format!("{} bytes moved to quarantine/{}", e.bytes, e.quarantined_as),
         E::KeyAdded(e) => format!("{} key {}", e.purpose, e.key),
         E::KeyRetired(e) => {
@@ -102,6 +102,9 @@ pub(crate) fn summary(recorded: &Recorded) -> String {
         E::BackupVerified(e) => format!("{}, {}: {}", e.backup, e.depth, e.result),
         E::BackupFailed(e) => e.reason.clone(),
         E::BackupRemoved(e) => format!("{}: {}", e.backup, e.reason),
+        E::DriftFound(e) => format!("{} objects, {}…", e.differences, e.found.short(12)),
+        E::DriftAccepted(e) => format!("{} objects: {}", e.differences, e.reason),
+        E::ProofRecorded(e) => format!("{}_{}: {}", e.version, e.name, e.verdict),
         E::BaselineAdopted(e) => format!(
             "{}: {} {}_{} ({}), {}",
             step(&e.run, e.step),

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::adoption::BaselineAdopted;
 use crate::digest::Digest;
+use crate::drift::{DriftAccepted, DriftFound, ProofRecorded};
 use crate::ids::RunId;
 use crate::records::{
     ApprovalGiven, ApprovalRevoked, BackupFailed, BackupRemoved, BackupTaken, BackupVerified,
@@ -148,6 +149,12 @@ events! {
     BackupRemoved(BackupRemoved) = "backup_removed", 1;
     /// What the target says of a change was taken over on a person's word, with its evidence.
     BaselineAdopted(BaselineAdopted) = "baseline_adopted", 1;
+    /// The live schema was not what was expected.
+    DriftFound(DriftFound) = "drift_found", 1;
+    /// On a person's word the live schema is what is expected from now on.
+    DriftAccepted(DriftAccepted) = "drift_accepted", 1;
+    /// A migration and its rollback were rehearsed.
+    ProofRecorded(ProofRecorded) = "proof_recorded", 1;
 }
 
 macro_rules! words {
@@ -183,6 +190,9 @@ impl Event {
             Self::IntegrityChecked(checked) => Some(checked.report),
             Self::MigrationsSeen(seen) => Some(seen.set),
             Self::BackupTaken(taken) => Some(taken.manifest),
+            Self::DriftFound(found) => Some(found.report),
+            Self::DriftAccepted(accepted) => Some(accepted.report),
+            Self::ProofRecorded(proof) => Some(proof.report),
             Self::LogCreated(_)
             | Self::TargetRegistered(_)
             | Self::RunStarted(_)
@@ -275,6 +285,18 @@ words! {
         Failed = "failed",
         /// Not checked, so nothing is said about it.
         NotChecked = "not_checked",
+    }
+}
+
+words! {
+    /// How much a verification looks at.
+    CheckLevel {
+        /// The catalog alone.
+        Quick = "quick",
+        /// The catalog, and what of the data can be checked in bounded time.
+        Standard = "standard",
+        /// All data.
+        Full = "full",
     }
 }
 
@@ -532,14 +554,18 @@ pub struct RunFinished {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SchemaRecorded {
+    /// What the picture is told by: SHA-256 over the digests of its objects.
+    pub fingerprint: Digest,
     /// Number of objects in it.
     pub objects: u64,
     /// The run that left it so.
     pub run: Option<RunId>,
     /// Major version of the server; pictures of different majors are not compared.
     pub server_major: u32,
-    /// The picture; its digest is the fingerprint.
+    /// The picture: all of it, or what differs from an earlier one.
     pub snapshot: BlobRef,
+    /// The step of the run it was taken after; none for one taken at the end of a run, or of none.
+    pub step: Option<u64>,
 }
 
 /// A verdict for each family of checks.
@@ -568,6 +594,8 @@ pub struct IntegrityChecked {
     pub checks: CheckResults,
     /// Number of findings.
     pub findings: u64,
+    /// How much was looked at.
+    pub level: CheckLevel,
     /// The findings, as JSON.
     pub report: BlobRef,
     /// Failed if any family failed.

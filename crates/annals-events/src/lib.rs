@@ -7,6 +7,7 @@ mod adoption;
 mod canonical;
 mod chain;
 mod digest;
+mod drift;
 mod envelope;
 mod event;
 mod ids;
@@ -28,12 +29,13 @@ pub use adoption::{
 pub use canonical::{CanonicalError, check as check_canonical, to_line as canonical_json};
 pub use chain::{Chain, ChainError, MAX_CLOCK_REGRESSION_US};
 pub use digest::{Digest, DigestBuilder, LeafHash, ParseDigestError, TreeHash};
+pub use drift::{DriftAccepted, DriftFound, ProofRecorded, ProofVerdict};
 pub use envelope::{
     Actor, DecodeError, Draft, FORMAT_VERSION, MAX_LINE_BYTES, Recorded, SealError, TargetIdentity,
     decode, seal,
 };
 pub use event::{
-    BlobRef, CheckOutcome, CheckResults, Direction, Effect, Event, Evidence, FileRef,
+    BlobRef, CheckLevel, CheckOutcome, CheckResults, Direction, Effect, Event, Evidence, FileRef,
     IntegrityChecked, LogCreated, PlanMade, ReconciledAs, RecordedError, RunFinished, RunOutcome,
     RunStarted, SchemaRecorded, StatementStarted, StatementSucceeded, StepFailed, StepKey,
     StepMode, StepReconciled, StepStarted, StepSucceeded, TailRepaired, TargetRegistered,

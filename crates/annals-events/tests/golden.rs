@@ -30,6 +30,42 @@ fn blob() -> BlobRef {
     BlobRef { digest: Digest::of(b"blob"), size: 4 }
 }
 
+fn drift() -> [Event; 2] {
+    let found = DriftFound {
+        differences: 2,
+        expected: Digest::of(b"schema"),
+        found: Digest::of(b"another"),
+        report: blob(),
+        server_major: 15,
+    };
+    let accepted = DriftAccepted {
+        differences: 2,
+        expected_major: Some(15),
+        reason: "the index was needed at once".into(),
+        report: blob(),
+        server_major: 15,
+    };
+    [found.into(), accepted.into()]
+}
+
+fn proof() -> Event {
+    ProofRecorded {
+        after: Some(Digest::of(b"another")),
+        batch: 1,
+        before: Digest::of(b"schema"),
+        chain: Some(ProofVerdict::ColumnOrder),
+        file: file("001_users.sql").into(),
+        lost_rows: 3,
+        name: "users".into(),
+        report: blob(),
+        rollback: Some(file("001_users_rollback.sql").into()),
+        server_major: 15,
+        verdict: ProofVerdict::LosesData,
+        version: "001".parse().unwrap(),
+    }
+    .into()
+}
+
 fn adopted() -> Event {
     let earlier = EarlierChange {
         at: at(0),
@@ -138,7 +174,15 @@ fn examples() -> Vec<Event> {
         .into(),
         RunFinished { outcome: RunOutcome::Succeeded, reason: None, run: run(), steps_done: 1 }
             .into(),
-        SchemaRecorded { objects: 12, run: Some(run()), server_major: 15, snapshot: blob() }.into(),
+        SchemaRecorded {
+            fingerprint: Digest::of(b"schema"),
+            objects: 12,
+            run: Some(run()),
+            server_major: 15,
+            snapshot: blob(),
+            step: Some(0),
+        }
+        .into(),
         IntegrityChecked {
             checks: CheckResults {
                 constraints: passed,
@@ -149,6 +193,7 @@ fn examples() -> Vec<Event> {
                 table_structure: passed,
             },
             findings: 0,
+            level: CheckLevel::Standard,
             report: blob(),
             result: passed,
         }
@@ -192,6 +237,9 @@ fn examples() -> Vec<Event> {
         BackupFailed { reason: "no space left".into(), run: None }.into(),
         BackupRemoved { backup: backup(), reason: "older than 90 days".into() }.into(),
         adopted(),
+        drift()[0].clone(),
+        drift()[1].clone(),
+        proof(),
     ]
 }
 

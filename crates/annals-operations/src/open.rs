@@ -629,10 +629,12 @@ impl Opened<'_> {
         let stored = expected.to_canonical_json();
         let blob = self.recorder.log.put_blob(stored.as_bytes()).await.map_err(LogFailure::from)?;
         let event = SchemaRecorded {
+            fingerprint: expected.fingerprint(),
             objects: expected.len() as u64,
             run: Some(run),
             server_major: self.session.facts().major(),
             snapshot: blob,
+            step: None,
         };
         self.record(vec![event.into()]).await?;
         self.compare();

@@ -1,7 +1,7 @@
 //! `verify`: ledger = log = files, and the schema is what the last run left.
 
 use annals_event_store::EventStore;
-use annals_events::{CheckOutcome, CheckResults, Direction, Event, IntegrityChecked};
+use annals_events::{CheckLevel, CheckOutcome, CheckResults, Direction, Event, IntegrityChecked};
 use annals_executor::Interrupt;
 use annals_integrity::{
     CheckFamily, Finding, Severity, check_files, check_schema, check_validity, compare_files,
@@ -157,7 +157,8 @@ async fn record(
         .collect();
     let report = serde_json::json!({ "format": 1, "findings": report }).to_string();
     let report = opened.recorder.log.put_blob(report.as_bytes()).await.map_err(LogFailure::from)?;
-    let event = IntegrityChecked { checks, findings: findings.len() as u64, report, result };
+    let (level, findings) = (CheckLevel::Quick, findings.len() as u64);
+    let event = IntegrityChecked { checks, findings, level, report, result };
     let events = sighting.into_iter().chain([event.into()]).collect();
     opened.recorder.append(events).await.map_err(LogFailure::from)?;
     opened.publish().await?;

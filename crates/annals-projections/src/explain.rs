@@ -91,6 +91,11 @@ impl Search {
                 let step = match &recorded.event {
                     Event::StepStarted(e) if e.version == *version => Some(e.key()),
                     Event::BaselineAdopted(e) if e.version == *version => Some(e.key()),
+                    Event::ProofRecorded(e) if e.version == *version => {
+                        self.found = true;
+                        self.scope.events.insert(recorded.seq);
+                        None
+                    }
                     _ => None,
                 };
                 if let Some(step) = step {
@@ -179,6 +184,9 @@ impl Search {
             | Event::RunFinished(_)
             | Event::SchemaRecorded(_)
             | Event::IntegrityChecked(_)
+            | Event::DriftFound(_)
+            | Event::DriftAccepted(_)
+            | Event::ProofRecorded(_)
             | Event::TailRepaired(_)
             | Event::CheckpointAnchored(_)
             | Event::LogMoved(_)
@@ -302,6 +310,9 @@ impl Explanation {
             | Event::RunFinished(_)
             | Event::SchemaRecorded(_)
             | Event::IntegrityChecked(_)
+            | Event::DriftFound(_)
+            | Event::DriftAccepted(_)
+            | Event::ProofRecorded(_)
             | Event::TailRepaired(_)
             | Event::CheckpointAnchored(_)
             | Event::LogMoved(_)
@@ -387,12 +398,14 @@ fn evidence(timeline: &Timeline, recorded: &Recorded) -> Vec<(&'static str, Stri
             add_some(&mut add, "reason", e.reason.as_ref());
         }
         Event::SchemaRecorded(e) => {
-            add("schema_fingerprint", e.snapshot.digest.to_string());
+            add("schema_fingerprint", e.fingerprint.to_string());
+            add("picture", e.snapshot.digest.to_string());
             add("objects", e.objects.to_string());
             add("server_major", e.server_major.to_string());
         }
         Event::IntegrityChecked(e) => {
             add("result", e.result.to_string());
+            add("level", e.level.to_string());
             add("report", e.report.digest.to_string());
             add("findings", e.findings.to_string());
             let failed = failed_families(&e.checks);
@@ -453,6 +466,35 @@ fn evidence(timeline: &Timeline, recorded: &Recorded) -> Vec<(&'static str, Stri
         Event::BackupRemoved(e) => {
             add("backup", e.backup.to_string());
             add("reason", e.reason.clone());
+        }
+        Event::DriftFound(e) => {
+            add("differences", e.differences.to_string());
+            add("expected", e.expected.to_string());
+            add("found", e.found.to_string());
+            add("report", e.report.digest.to_string());
+            add("server_major", e.server_major.to_string());
+        }
+        Event::DriftAccepted(e) => {
+            add("differences", e.differences.to_string());
+            add("reason", e.reason.clone());
+            add("report", e.report.digest.to_string());
+            add_some(&mut add, "expected_major", e.expected_major.as_ref());
+            add("server_major", e.server_major.to_string());
+        }
+        Event::ProofRecorded(e) => {
+            add("verdict", e.verdict.to_string());
+            add_some(&mut add, "chain", e.chain.as_ref());
+            add("batch", e.batch.to_string());
+            add_file(&mut add, ["file", "file_sha256", "file_statements_sha256"], &e.file);
+            if let Some(rollback) = &e.rollback {
+                let names = ["rollback", "rollback_sha256", "rollback_statements_sha256"];
+                add_file(&mut add, names, rollback);
+            }
+            add("before", e.before.to_string());
+            add_some(&mut add, "after", e.after.as_ref());
+            add("lost_rows", e.lost_rows.to_string());
+            add("report", e.report.digest.to_string());
+            add("server_major", e.server_major.to_string());
         }
         Event::BaselineAdopted(e) => {
             add("basis", e.basis.to_string());

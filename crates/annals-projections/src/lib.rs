@@ -16,6 +16,7 @@ mod history;
 mod keys;
 mod ledger;
 mod places;
+mod proofs;
 mod recovery;
 mod replay;
 mod seen;
@@ -38,8 +39,10 @@ pub use history::{Applied, Change, Failure, History};
 pub use keys::{KnownKey, KnownKeys, Retirement};
 pub use ledger::LedgerRow;
 pub use places::{AnchoredHead, Anchors, Home, Move, Store};
+pub use proofs::{Proof, ProofBook};
 pub use recovery::{
-    IntegritySummary, OpenRun, OpenStep, RecoveryState, RunSummary, SchemaPicture, StatementState,
+    DriftSummary, IntegritySummary, OpenRun, OpenStep, RecoveryState, RunSummary, SchemaPicture,
+    StatementState,
 };
 pub use replay::{AsOf, Projection, Selection, replay, select};
 pub use seen::{SEEN_FORMAT, SeenError, SeenMigration, SeenSet, Sighting};

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use annals_events::{
-    BlobRef, CheckResults, Digest, Direction, Effect, Event, FileRef, LeafHash, ReconciledAs,
-    Recorded, RunFinished, RunId, RunOutcome, RunStarted, Seq, StepKey, StepMode, StepStarted,
-    TargetIdentity, Timestamp, Version,
+    BlobRef, CheckLevel, CheckResults, Digest, Direction, Effect, Event, FileRef, LeafHash,
+    ReconciledAs, Recorded, RunFinished, RunId, RunOutcome, RunStarted, Seq, StepKey, StepMode,
+    StepStarted, TargetIdentity, Timestamp, Version,
 };
 use serde::{Deserialize, Serialize};
 
@@ -109,13 +109,31 @@ pub struct RunSummary {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SchemaPicture {
-    /// The stored picture; its digest is the fingerprint.
+    /// What it is told by.
+    pub fingerprint: Digest,
+    /// The stored picture.
     pub snapshot: BlobRef,
     /// Number of objects.
     pub objects: u64,
     /// Server major version.
     pub server_major: u32,
     /// The event that recorded it.
+    pub seq: Seq,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What the live schema was last found to differ in from the expected one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DriftSummary {
+    /// Number of objects.
+    pub differences: u64,
+    /// Fingerprint of the live schema.
+    pub found: Digest,
+    /// The differences.
+    pub report: BlobRef,
+    /// The event that says so.
     pub seq: Seq,
     /// When.
     pub at: Timestamp,
@@ -131,6 +149,8 @@ pub struct IntegritySummary {
     pub passed: bool,
     /// Number of findings.
     pub findings: u64,
+    /// How much was looked at.
+    pub level: CheckLevel,
     /// The findings.
     pub report: BlobRef,
     /// The event that says so.
@@ -157,6 +177,9 @@ pub struct RecoveryState {
     pub last_run: Option<RunSummary>,
     /// The schema as the last run left it; `None` while a newer change has no picture yet.
     pub schema: Option<SchemaPicture>,
+    /// What was found to differ from it since, and not accepted or undone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift: Option<DriftSummary>,
     /// The last verification.
     pub last_integrity: Option<IntegritySummary>,
     /// The newest version applied when a verification last passed.
@@ -322,7 +345,11 @@ impl Projection for RecoveryState {
                 self.run_finished(recorded, finished);
             }
             Event::SchemaRecorded(picture) => {
+                if picture.run.is_none() {
+                    self.drift = None;
+                }
                 self.schema = Some(SchemaPicture {
+                    fingerprint: picture.fingerprint,
                     snapshot: picture.snapshot,
                     objects: picture.objects,
                     server_major: picture.server_major,
@@ -336,6 +363,7 @@ impl Projection for RecoveryState {
                     checks: checked.checks,
                     passed,
                     findings: checked.findings,
+                    level: checked.level,
                     report: checked.report,
                     seq: recorded.seq,
                     at: recorded.recorded_at,
@@ -344,9 +372,20 @@ impl Projection for RecoveryState {
                     self.last_known_good = self.newest_applied.last().cloned();
                 }
             }
+            Event::DriftFound(found) => {
+                self.drift = (found.differences > 0).then_some(DriftSummary {
+                    differences: found.differences,
+                    found: found.found,
+                    report: found.report,
+                    seq: recorded.seq,
+                    at: recorded.recorded_at,
+                });
+            }
+            Event::DriftAccepted(_) => self.drift = None,
             Event::LogCreated(_)
             | Event::TargetRegistered(_)
             | Event::PlanMade(_)
+            | Event::ProofRecorded(_)
             | Event::TailRepaired(_)
             | Event::KeyAdded(_)
             | Event::KeyRetired(_)

@@ -16,6 +16,7 @@ use crate::backups::BackupCatalog;
 use crate::emergency::Emergency;
 use crate::keys::KnownKeys;
 use crate::places::{Anchors, Home};
+use crate::proofs::ProofBook;
 use crate::recovery::RecoveryState;
 use crate::replay::Projection;
 use crate::seen::Sighting;
@@ -26,7 +27,7 @@ use crate::seen::Sighting;
 /// spelled otherwise, a kind of event that is understood from then on, or the same event
 /// understood otherwise. A cache of another version is not read. The golden state in
 /// `tests/golden/replay/` changes exactly when this number does.
-pub const PROJECTION_VERSION: u32 = 3;
+pub const PROJECTION_VERSION: u32 = 4;
 
 /// The last event that was folded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +95,9 @@ pub struct State {
     pub last: Option<LastEvent>,
     /// The log's name.
     pub origin: Option<Origin>,
+    /// Which migrations were rehearsed with their rollbacks.
+    #[serde(default, skip_serializing_if = "ProofBook::is_empty")]
+    pub proofs: ProofBook,
     /// Runs, doubts, checks, the picture of the schema.
     pub recovery: RecoveryState,
     /// The migrations as they were last read.
@@ -209,6 +213,7 @@ impl Projection for State {
             Event::BackupVerified(verified) => self.backups.verified(recorded, verified),
             Event::BackupFailed(failed) => self.backups.failed(recorded, failed),
             Event::BackupRemoved(removed) => self.backups.removed(recorded, removed),
+            Event::ProofRecorded(proof) => self.proofs.recorded(recorded, proof),
             Event::Unknown(_) => self.counts.not_understood += 1,
             // The recovery state takes these alone.
             Event::PlanMade(_)
@@ -218,6 +223,8 @@ impl Projection for State {
             | Event::StatementSucceeded(_)
             | Event::StepFailed(_)
             | Event::BaselineAdopted(_)
+            | Event::DriftFound(_)
+            | Event::DriftAccepted(_)
             | Event::SchemaRecorded(_) => {}
         }
         // Last: it forgets the step in doubt that has just taken effect.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use annals_events::{
     AdoptionBasis, ApprovalId, BaselineAdopted, CheckOutcome, CheckResults, Digest, Direction,
-    Effect, Event, LeafHash, ReconciledAs, Recorded, RecordedError, RunFinished, RunId, RunOutcome,
-    Seq, StepKey, Timestamp,
+    DriftAccepted, Effect, Event, LeafHash, ProofRecorded, ProofVerdict, ReconciledAs, Recorded,
+    RecordedError, RunFinished, RunId, RunOutcome, Seq, StepKey, Timestamp,
 };
 
 use crate::replay::Projection;
@@ -226,8 +226,10 @@ impl Timeline {
             }
             E::RunFinished(e) => self.run_finished(e),
             E::SchemaRecorded(e) => {
-                let fingerprint = e.snapshot.digest.short(12);
-                (Plain, format!("schema recorded: {} objects, {fingerprint}…", e.objects))
+                let after = e.run.zip(e.step).map(|(run, step)| StepKey { run, step });
+                let after = after.map(|key| format!(" after {}", self.step_name(key)));
+                let (fingerprint, after) = (e.fingerprint.short(12), after.unwrap_or_default());
+                (Plain, format!("schema recorded{after}: {} objects, {fingerprint}…", e.objects))
             }
             E::IntegrityChecked(e) => match e.result {
                 CheckOutcome::Passed => (Good, "verification passed".to_owned()),
@@ -304,6 +306,14 @@ impl Timeline {
                 (Note, format!("backup {} removed: {}", short(&e.backup), e.reason))
             }
             E::BaselineAdopted(e) => adopted(e),
+            E::DriftFound(e) if e.differences == 0 => {
+                (Good, "the schema is as expected again".to_owned())
+            }
+            E::DriftFound(e) => {
+                (Bad, format!("drift found: {} objects are not as expected", e.differences))
+            }
+            E::DriftAccepted(e) => (Note, drift_accepted(e)),
+            E::ProofRecorded(e) => proof(e),
             E::Unknown(e) => {
                 let (kind, schema) = (&e.kind, e.schema);
                 (Note, format!("{kind}, schema {schema}: from a newer annals, not understood"))
@@ -347,7 +357,7 @@ pub(crate) fn subject(event: &Event) -> (Option<RunId>, Option<u64>) {
         Event::StepReconciled(e) => step(e.key()),
         Event::RunFinished(e) => (Some(e.run), None),
         Event::BaselineAdopted(e) => step(e.key()),
-        Event::SchemaRecorded(e) => (e.run, None),
+        Event::SchemaRecorded(e) => (e.run, e.step),
         Event::EmergencyDeclared(e) => (Some(e.run), None),
         Event::BackupTaken(e) => (e.run, None),
         Event::BackupFailed(e) => (e.run, None),
@@ -355,6 +365,9 @@ pub(crate) fn subject(event: &Event) -> (Option<RunId>, Option<u64>) {
         | Event::TargetRegistered(_)
         | Event::PlanMade(_)
         | Event::IntegrityChecked(_)
+        | Event::DriftFound(_)
+        | Event::DriftAccepted(_)
+        | Event::ProofRecorded(_)
         | Event::TailRepaired(_)
         | Event::KeyAdded(_)
         | Event::KeyRetired(_)
@@ -419,6 +432,9 @@ impl Projection for Timeline {
             | Event::StepFailed(_)
             | Event::SchemaRecorded(_)
             | Event::IntegrityChecked(_)
+            | Event::DriftFound(_)
+            | Event::DriftAccepted(_)
+            | Event::ProofRecorded(_)
             | Event::TailRepaired(_)
             | Event::KeyAdded(_)
             | Event::KeyRetired(_)
@@ -435,6 +451,35 @@ impl Projection for Timeline {
             | Event::Unknown(_) => {}
         }
     }
+}
+
+fn drift_accepted(e: &DriftAccepted) -> String {
+    let what = match e.expected_major {
+        Some(major) if major != e.server_major => {
+            format!("schema of PostgreSQL {} taken as it is, after {major}", e.server_major)
+        }
+        None => "schema taken as it is".to_owned(),
+        Some(_) => format!("drift accepted: {} objects", e.differences),
+    };
+    format!("{what}: {}", e.reason)
+}
+
+fn proof(e: &ProofRecorded) -> (Tone, String) {
+    use ProofVerdict as V;
+    let (tone, verdict) = match e.verdict {
+        V::Exact => (Tone::Good, "its rollback is exact".to_owned()),
+        V::ColumnOrder => (Tone::Good, "its rollback is exact but for column order".to_owned()),
+        V::Differs => (Tone::Bad, "its rollback leaves another schema".to_owned()),
+        V::RollbackFails => (Tone::Bad, "its rollback fails".to_owned()),
+        V::MigrationFails => (Tone::Bad, "it fails".to_owned()),
+        V::LosesData => (Tone::Bad, format!("its rollback loses {} sample rows", e.lost_rows)),
+        V::Irreversible => (Tone::Note, "it is declared irreversible".to_owned()),
+    };
+    let batch = match e.batch {
+        0 | 1 => String::new(),
+        n => format!(", rolled back with {} others", n - 1),
+    };
+    (tone, format!("{}_{} rehearsed: {verdict}{batch}", e.version, e.name))
 }
 
 /// What a person takes the target's word for.

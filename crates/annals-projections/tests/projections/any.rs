@@ -17,7 +17,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         let direction = if up { Direction::Up } else { Direction::Down };
         Step { run: run(n), step, version, ordinal, direction }
     });
-    (step, 0..34u8, 1..4u64).prop_map(|(step, kind, number)| event_of(step, kind, number))
+    (step, 0..37u8, 1..4u64).prop_map(|(step, kind, number)| event_of(step, kind, number))
 }
 
 fn event_of(step: Step, kind: u8, number: u64) -> Event {
@@ -77,6 +77,37 @@ fn around(step: Step, kind: u8, number: u64) -> Event {
         29 => BackupVerified { backup, depth, result }.into(),
         30 => BackupRemoved { backup, reason }.into(),
         31 => BackupFailed { reason, run: None }.into(),
+        34 => DriftFound {
+            differences: number - 1,
+            expected: plan,
+            found: plan,
+            report: blob(),
+            server_major: 15,
+        }
+        .into(),
+        35 => DriftAccepted {
+            differences: number,
+            expected_major: None,
+            reason,
+            report: blob(),
+            server_major: 15,
+        }
+        .into(),
+        36 => ProofRecorded {
+            after: None,
+            batch: number,
+            before: plan,
+            chain: None,
+            file: file("up").into(),
+            lost_rows: number,
+            name: "made".to_owned(),
+            report: blob(),
+            rollback: None,
+            server_major: 15,
+            verdict: ProofVerdict::Exact,
+            version: v(number),
+        }
+        .into(),
         32 => adopted(step, AdoptionBasis::Declared, true, None),
         _ => adopted(step, AdoptionBasis::Lost, number == 1, None),
     }

@@ -154,7 +154,15 @@ pub(crate) fn run_finished(
 }
 
 pub(crate) fn schema_recorded(objects: u64) -> Event {
-    SchemaRecorded { objects, run: None, server_major: 15, snapshot: blob() }.into()
+    SchemaRecorded {
+        fingerprint: blob().digest,
+        objects,
+        run: None,
+        server_major: 15,
+        snapshot: blob(),
+        step: None,
+    }
+    .into()
 }
 
 pub(crate) fn checked(result: CheckOutcome, findings: u64) -> Event {
@@ -166,7 +174,8 @@ pub(crate) fn checked(result: CheckOutcome, findings: u64) -> Event {
         permissions: result,
         table_structure: result,
     };
-    IntegrityChecked { checks, findings, report: blob(), result }.into()
+    let level = CheckLevel::Full;
+    IntegrityChecked { checks, findings, level, report: blob(), result }.into()
 }
 
 /// An entry of an adoption in the run of `step`.

@@ -160,7 +160,15 @@ impl Story {
 
     fn pictured(&mut self, n: u128, objects: u64) {
         let snapshot = blob(&format!("schema of {objects} objects"));
-        self.say(SchemaRecorded { objects, run: Some(run(n)), server_major: 15, snapshot });
+        let fingerprint = snapshot.digest;
+        self.say(SchemaRecorded {
+            fingerprint,
+            objects,
+            run: Some(run(n)),
+            server_major: 15,
+            snapshot,
+            step: None,
+        });
     }
 
     fn checked(&mut self, findings: u64) {
@@ -175,7 +183,8 @@ impl Story {
             table_structure: passed,
         };
         let report = blob(&format!("{findings} findings"));
-        self.say(IntegrityChecked { checks, findings, report, result: indexes });
+        let level = CheckLevel::Standard;
+        self.say(IntegrityChecked { checks, findings, level, report, result: indexes });
     }
 
     fn read_migrations(&mut self, n: usize) {
@@ -337,6 +346,49 @@ fn emergency(story: &mut Story) {
     story.pictured(7, 29);
     story.checked(0);
     story.anchored("vault", "directory");
+    rehearsed_and_drifted(story);
+}
+
+/// A rollback is rehearsed; somebody makes an index by hand, and keeps it.
+fn rehearsed_and_drifted(story: &mut Story) {
+    story.wait(MINUTE_US);
+    let schema = |text: &str| Digest::of(text.as_bytes());
+    story.say(ProofRecorded {
+        after: Some(schema("after")),
+        batch: 1,
+        before: schema("before"),
+        chain: Some(ProofVerdict::ColumnOrder),
+        file: file("005_audit.sql").into(),
+        lost_rows: 0,
+        name: "audit".to_owned(),
+        report: blob("proof"),
+        rollback: Some(file("005_audit_rollback.sql").into()),
+        server_major: 15,
+        verdict: ProofVerdict::Exact,
+        version: "005".parse().unwrap(),
+    });
+    story.say(DriftFound {
+        differences: 1,
+        expected: schema("after"),
+        found: schema("by hand"),
+        report: blob("drift"),
+        server_major: 15,
+    });
+    story.say(DriftAccepted {
+        differences: 1,
+        expected_major: Some(15),
+        reason: "the index was needed at once".to_owned(),
+        report: blob("drift"),
+        server_major: 15,
+    });
+    story.say(SchemaRecorded {
+        fingerprint: schema("by hand"),
+        objects: 30,
+        run: None,
+        server_major: 15,
+        snapshot: blob("picture"),
+        step: None,
+    });
 }
 
 /// Somebody begins to adopt what a tool of old has applied, and thinks better of it.

@@ -7,12 +7,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use annals_events::{
-    Actor, BlobRef, Chain, CheckOutcome, CheckResults, CheckpointAnchored, Digest, Direction,
-    Draft, Effect, Event, EventId, Evidence, FORMAT_VERSION, FileRef, IntegrityChecked, KeyAdded,
-    KeyPurpose, KeyRetired, LogCreated, Origin, PlanMade, ReconciledAs, RecordedError, RunFinished,
-    RunId, RunOutcome, RunStarted, SchemaRecorded, StatementStarted, StatementSucceeded,
-    StepFailed, StepMode, StepReconciled, StepStarted, StepSucceeded, TargetIdentity,
-    TargetRegistered, Timestamp, TreeHash, Version, seal,
+    Actor, BlobRef, Chain, CheckLevel, CheckOutcome, CheckResults, CheckpointAnchored, Digest,
+    Direction, Draft, Effect, Event, EventId, Evidence, FORMAT_VERSION, FileRef, IntegrityChecked,
+    KeyAdded, KeyPurpose, KeyRetired, LogCreated, Origin, PlanMade, ReconciledAs, RecordedError,
+    RunFinished, RunId, RunOutcome, RunStarted, SchemaRecorded, StatementStarted,
+    StatementSucceeded, StepFailed, StepMode, StepReconciled, StepStarted, StepSucceeded,
+    TargetIdentity, TargetRegistered, Timestamp, TreeHash, Version, seal,
 };
 use annals_keys::{Checkpoint, KeyRing, SecretKey};
 use serde_json::{Value, json};
@@ -353,7 +353,14 @@ impl Story {
     fn record_schema(&mut self, run: RunId) {
         let objects = self.objects.len() as u64;
         let snapshot = self.blob(&json!({"format": 1, "objects": self.objects}));
-        self.append([SchemaRecorded { objects, run: Some(run), server_major: 15, snapshot }]);
+        self.append([SchemaRecorded {
+            fingerprint: snapshot.digest,
+            objects,
+            run: Some(run),
+            server_major: 15,
+            snapshot,
+            step: None,
+        }]);
     }
 
     /// The versions that are applied, and the next ones that are not.
@@ -417,7 +424,8 @@ impl Story {
             permissions: passed,
             table_structure: passed,
         };
-        self.append([IntegrityChecked { checks, findings: 0, report, result: passed }]);
+        let level = CheckLevel::Standard;
+        self.append([IntegrityChecked { checks, findings: 0, level, report, result: passed }]);
     }
 
     /// A week in which nothing changes but that every night the target is verified.
