@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use annals_event_store::{EventStore, FileLog, Layout, OpenOptions};
 use annals_events::{
-    Actor, BlobRef, CheckOutcome, CheckResults, Digest, Direction, Draft, Event, EventId,
-    FORMAT_VERSION, FileRef, IntegrityChecked, LogCreated, Origin, PlanMade, RunFinished, RunId,
-    RunOutcome, RunStarted, SchemaRecorded, StepMode, StepStarted, StepSucceeded, TargetIdentity,
-    Timestamp,
+    Actor, BlobRef, CheckLevel, CheckOutcome, CheckResults, Digest, Direction, Draft, Event,
+    EventId, FORMAT_VERSION, FileRef, IntegrityChecked, LogCreated, Origin, PlanMade, RunFinished,
+    RunId, RunOutcome, RunStarted, SchemaRecorded, StepMode, StepStarted, StepSucceeded,
+    TargetIdentity, Timestamp,
 };
 use annals_keys::{KeyRing, SecretKey, write_public};
 use uuid::Uuid;
@@ -142,7 +142,10 @@ fn events_of_run(number: u64, blobs: &Blobs) -> Vec<Event> {
     let outcome = RunOutcome::Succeeded;
     events.push(RunFinished { outcome, reason: None, run, steps_done: STEPS }.into());
     let (objects, server_major) = (400, 15);
-    events.push(SchemaRecorded { objects, run: Some(run), server_major, snapshot }.into());
+    let (fingerprint, step) = (snapshot.digest, None);
+    let run = Some(run);
+    let picture = SchemaRecorded { fingerprint, objects, run, server_major, snapshot, step };
+    events.push(picture.into());
     if number % 8 == 7 {
         let passed = CheckOutcome::Passed;
         let checks = CheckResults {
@@ -154,7 +157,8 @@ fn events_of_run(number: u64, blobs: &Blobs) -> Vec<Event> {
             table_structure: passed,
         };
         let (report, result) = (blobs.plans[index], passed);
-        events.push(IntegrityChecked { checks, findings: 0, report, result }.into());
+        let level = CheckLevel::Standard;
+        events.push(IntegrityChecked { checks, findings: 0, level, report, result }.into());
     }
     events
 }
