@@ -136,7 +136,8 @@ impl<D: Disk> FileLog<D> {
     }
 
     /// Opens a log for writing: locks it, verifies all of it while `visit` sees every event, moves
-    /// an unacknowledged tail aside, and rewrites the open segment to a new inode.
+    /// an unacknowledged tail aside, and rewrites the open segment to a new inode unless the signed
+    /// head vouches for all of it.
     ///
     /// After a failed `fsync` in an earlier life the page cache may show bytes the disk never got;
     /// writing them anew is the only way to know that what was verified is what is stored.
@@ -196,7 +197,13 @@ impl<D: Disk> FileLog<D> {
         // First the copy in the quarantine became durable, then the segment is replaced by one with
         // the event in place of the torn bytes: a crash between the two finds the torn tail again
         // and does the same again.
-        rewrite(&disk, &path, &open, kept, &added).map_err(io_in(&layout))?;
+        // A head is signed only after a sync of all it vouches for has succeeded: what ends with it
+        // is stored as it was verified.
+        let is_durable =
+            added.is_empty() && scanned.torn.is_empty() && checkpoint.size == chain.size();
+        if !is_durable {
+            rewrite(&disk, &path, &open, kept, &added).map_err(io_in(&layout))?;
+        }
         let last = (open.first, kept + added.len() as u64);
         Self::over(disk, layout, lock, last, chain, (checkpoint.size, tiles))
     }
