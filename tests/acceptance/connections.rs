@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use annals_testkit::{
-    Annals, At, Failing, Network, Outcome, PoolMode, Pooler, PoolerOptions, Server, ServerOptions,
-    Standby, Trouble, Workspace, wait_for,
+    Annals, At, Cut, Failing, Network, Outcome, PoolMode, Pooler, PoolerOptions, Proxy, Server,
+    ServerOptions, Standby, Trouble, Workspace, wait_for,
 };
 
 use crate::bad_input::{ON_A_TARGET, catalog, keeps_secret, no_trace, refuses};
@@ -191,6 +191,62 @@ fn through_a_pool_of_sessions_everything_works() {
     }
     tables(&server, &["t1", "t2", "t3"]);
     assert_eq!(server.value("SELECT count(*) FROM annals.ledger"), "5");
+}
+
+/// What stands between the run and the server, and loses the answer to the second commit.
+#[derive(Debug, Clone, Copy)]
+enum Between {
+    /// A PgBouncer whose server connection is cut: it says so itself, in the place of the answer.
+    Pooler,
+    /// A server that says that it panics, and is gone.
+    Dying,
+}
+
+#[test]
+fn who_has_lost_the_server_gives_no_verdict_on_a_commit() {
+    for (between, cut, arrives) in [
+        (Between::Pooler, Cut::AfterCommit, true),
+        (Between::Pooler, Cut::BeforeCommit, false),
+        (Between::Dying, Cut::Panic, true),
+    ] {
+        let server = tcp_server();
+        let proxy = Proxy::start(server.tcp_port(), cut, 2);
+        let options = PoolerOptions { mode: PoolMode::Session, size: 5, in_turn: false };
+        let (url, _pooler) = match between {
+            Between::Pooler => {
+                let pooler = Pooler::before_proxy(&proxy, options);
+                (pooler.url(), Some(pooler))
+            }
+            Between::Dying => {
+                let own = format!(":{}/", server.tcp_port());
+                (server.tcp_url().replace(&own, &format!(":{}/", proxy.port())), None)
+            }
+        };
+        let workspace = Workspace::with_url(&url);
+        workspace.tables(3);
+        let stopped = workspace.annals("migrate").run();
+        let took_effect = server.value("SELECT count(*) FROM annals.ledger") == "2";
+        assert_eq!(took_effect, arrives, "{between:?}, {cut:?}: {}{}", stopped.out, stopped.err);
+        let expected = if arrives { 7 } else { 4 };
+        assert_eq!(stopped.code, expected, "{between:?}, {cut:?}: {}{}", stopped.out, stopped.err);
+        tables(&server, if arrives { &["t1", "t2"] } else { &["t1"] });
+        workspace.annals("migrate").run().expect(0);
+        all_is_well(&workspace, &server);
+    }
+}
+
+#[test]
+fn a_session_that_somebody_ends_is_not_the_fault_of_the_file() {
+    let server = Server::start();
+    let workspace = Workspace::new(&server);
+    let ends = "CREATE TABLE t1 (id int);\nSELECT pg_terminate_backend(pg_backend_pid());\n";
+    workspace.migration("1_t1", ends, "DROP TABLE t1;\n");
+    let stopped = workspace.annals("migrate").run().expect(7);
+    stopped.says(&["57P01", "continue with: annals migrate"]);
+    tables(&server, &[]);
+    workspace.migration("1_t1", "CREATE TABLE t1 (id int);\n", "DROP TABLE t1;\n");
+    workspace.annals("migrate").run().expect(0);
+    tables(&server, &["t1"]);
 }
 
 #[test]

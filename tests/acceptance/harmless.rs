@@ -433,3 +433,103 @@ fn all_steps_of_one_transaction_are_run_again_together() {
     assert_eq!(server.value("SELECT count(DISTINCT xid) FROM annals.ledger"), "2");
     workspace.annals("verify").run().expect(0);
 }
+
+// --- files outside a transaction -----------------------------------------------------------------
+
+const OFF: &str = "-- annals: transaction=off\n";
+
+#[test]
+fn a_statement_of_a_file_without_a_transaction_is_tried_again_too() {
+    let server = Server::start();
+    let keys = "[policy]\nlock_retries = 2\n[timeouts]\nlock = \"400ms\"";
+    let workspace = workspace(&server, keys);
+    let (up, down) = ("ALTER TABLE t1 ADD note text;", "ALTER TABLE t1 DROP note;");
+    workspace.migration("2_note", &format!("{OFF}{up}"), &format!("{OFF}{down}"));
+    let reader = server.hold(&format!("SELECT '{CANARY}' FROM t1"));
+    let ended = workspace.annals("migrate").run().expect(15).says(&[
+        "given up after 3 attempts",
+        "attempt 3 of 3",
+        "blocked by backend",
+        "SELECT pg_terminate_backend(",
+        "the file is fine",
+    ]);
+    never_says_the_canary(&workspace, &ended);
+    drop(reader);
+    workspace.annals("migrate").run().expect(0).says(&["applied 2_note"]);
+}
+
+#[test]
+fn a_statement_of_a_file_without_a_transaction_gives_way_too() {
+    let server = Server::start();
+    let keys = "[policy]\nlock_retries = 1\n[timeouts]\nmax_blocking = \"1500ms\"";
+    let workspace = workspace(&server, keys);
+    let up = "DO $$ BEGIN ALTER TABLE t1 ADD note text; PERFORM pg_sleep(20); END $$;";
+    let down = "ALTER TABLE t1 DROP note;";
+    workspace.migration("2_note", &format!("{OFF}{up}"), &format!("{OFF}{down}"));
+    let run = workspace.annals("migrate").start();
+    let asleep = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    wait_for("the run to sleep with its lock", || server.rows(asleep).pop());
+    assert_eq!(server.value("SELECT count(*) FROM t1"), "0", "it gets its turn");
+    assert!(run.wait().expect(0).says(&["gave way to others", "applied 2_note"]).err.len() > 1);
+}
+
+#[test]
+fn a_backfill_is_tried_as_often_as_the_policy_says() {
+    let server = Server::start();
+    let keys = "[policy]\nlock_retries = 2\n[timeouts]\nlock = \"300ms\"";
+    let workspace = workspace(&server, keys);
+    server.sql(
+        "CREATE TABLE rows_of (id int PRIMARY KEY, done bool); \
+                INSERT INTO rows_of SELECT n, false FROM generate_series(1, 100) n",
+    );
+    let up = "-- annals: backfill=rows_of.id, batch=50\n\
+              UPDATE rows_of SET done = true WHERE id BETWEEN :from AND :to;\n";
+    workspace.migration("2_fill", up, &format!("{OFF}UPDATE rows_of SET done = false;"));
+    let holder = server.hold("LOCK TABLE rows_of IN SHARE MODE");
+    let ended = workspace.annals("migrate").run().expect(5);
+    ended.says(&["attempt 3 of 3", "given up after 3 attempts", "blocked by", "the file is fine"]);
+    drop(holder);
+    workspace.annals("migrate").run().expect(0).says(&["applied 2_fill"]);
+}
+
+#[test]
+fn an_unfinished_index_of_ours_is_dropped_when_its_table_is_free() {
+    let server = Server::start();
+    let workspace = workspace(&server, "[timeouts]\nlock = \"300ms\"");
+    let (up, down) = ("CREATE INDEX CONCURRENTLY i1 ON t1 (id);", "DROP INDEX CONCURRENTLY i1;");
+    workspace.migration("2_i1", &format!("{OFF}{up}"), &format!("{OFF}{down}"));
+    let writer = server.hold("INSERT INTO t1 VALUES (1)");
+    let killed = workspace.annals("migrate").start();
+    let there = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'annals/%' \
+        AND wait_event_type = 'Lock'";
+    let backend = wait_for("the build to wait", || server.rows(there).pop());
+    killed.signal("KILL");
+    killed.wait();
+    server.sql(&format!("SELECT pg_terminate_backend({backend})"));
+    let again = workspace.annals("migrate").start();
+    let dropping = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'DROP INDEX CONCURRENTLY%' \
+        AND wait_event_type = 'Lock'";
+    wait_for("the drop to wait", || server.rows(dropping).pop());
+    // Longer than a lock of a transaction is awaited.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    drop(writer);
+    again.wait().expect(0).says(&["applied 2_i1"]);
+    assert_eq!(
+        server.value("SELECT indisvalid FROM pg_index WHERE indexrelid = 'i1'::regclass"),
+        "true"
+    );
+}
+
+#[test]
+fn a_file_that_lets_others_in_is_stopped_and_named() {
+    let server = Server::start();
+    let workspace = workspace(&server, "[timeouts]");
+    let up = "SELECT pg_advisory_unlock_all();\nCREATE TABLE t2 (id int);";
+    workspace.migration("2_t2", &format!("{OFF}{up}"), &format!("{OFF}DROP TABLE t2;"));
+    workspace.annals("migrate").run().expect(5).says(&["has released the lock of the run"]);
+    assert_eq!(server.value("SELECT to_regclass('t2') IS NULL"), "true");
+    workspace.annals("migrate").run().expect(0).says(&["applied 2_t2"]);
+    workspace.migration("3_t3", up.replace("t2", "t3").as_str(), "DROP TABLE t3;");
+    let ended = workspace.annals("migrate").run().expect(0);
+    ended.says(&["3_t3 has released the lock of the run"]);
+}

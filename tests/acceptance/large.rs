@@ -116,7 +116,7 @@ impl Past {
     }
 
     fn caches(&self) -> Vec<std::path::PathBuf> {
-        let folder = self.folder.path().join("db/cache/state-3");
+        let folder = self.folder.path().join("db/cache/state-4");
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
         paths.sort();

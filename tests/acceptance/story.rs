@@ -94,7 +94,7 @@ fn the_whole_state_is_told_from_the_log_alone() {
     let state = story.json("state");
     assert_eq!(state["format"], "annals.state/3");
     assert_eq!(state["origin"], "shop/production");
-    assert_eq!((&state["as_of"]["seq"], &state["next"]), (&json!(89), &Value::Null));
+    assert_eq!((&state["as_of"]["seq"], &state["next"]), (&json!(93), &Value::Null));
     assert_eq!((&state["verified"], &state["trust"]), (&json!(true), &json!("replay")));
     assert_eq!(names(&state["applied"], "version"), ["001", "002", "003", "004"]);
     assert_eq!(names(&state["pending"], "file"), ["005_audit.sql"]);
@@ -111,9 +111,9 @@ fn the_whole_state_is_told_from_the_log_alone() {
     // One approval has lapsed, one was taken back, one has no end.
     assert_eq!(names(&state["approvals"], "approver"), ["Łucja"]);
     story.annals("state").expect(0).says(&[
-        "shop/production after event 89 of 90",
+        "shop/production after event 93 of 94",
         "trust             replay",
-        "004_index  2026-01-19 09:48:22Z  Ada",
+        "004_index  2026-01-19 09:49:23Z  Ada",
         "pending           1 migration",
         "005_audit.sql",
         "held by           Ada on build-7, as far as the log knows",
@@ -154,7 +154,7 @@ fn a_state_at_a_moment_knows_nothing_of_what_came_later() {
     assert_eq!((&before["as_of"], &before["next"]["seq"]), (&Value::Null, &json!(0)));
     assert!(before["pending_unknown"].is_string());
     story.annals("state --at 2025-12-31").expect(0).says(&["nothing was known yet"]);
-    story.annals("state --at-seq 90").expect(3).says(&["the log ends with event 89"]);
+    story.annals("state --at-seq 94").expect(3).says(&["the log ends with event 93"]);
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn a_moment_can_be_a_checkpoint_that_was_kept_elsewhere() {
     let diff = story.json("diff --from-checkpoint kept");
     assert_eq!(
         (&diff["from"]["as_of"]["seq"], &diff["to"]["as_of"]["seq"]),
-        (&json!(12), &json!(89))
+        (&json!(12), &json!(93))
     );
     let export = story.json("export history --at-checkpoint kept");
     assert_eq!(export["executed"], json!(["001_users.sql", "002_orders.sql"]));
@@ -264,7 +264,7 @@ fn two_moments_are_compared() {
     assert_eq!(diff["last_emergency"]["after"]["outcome"], "succeeded");
     assert_eq!((&diff["keys"], &diff["home"]), (&json!([]), &Value::Null));
     story.annals("diff --from 2026-01-10 --to 2026-01-20").expect(0).says(&[
-        "from event 42 (2026-01-08 09:41:10Z) to event 89 (2026-01-19 09:48:22Z): 47 events",
+        "from event 42 (2026-01-08 09:41:10Z) to event 93 (2026-01-19 09:49:23Z): 51 events",
         "migration         004_index rolled back and applied again",
         "runs              1 succeeded, 1 failed, 2 interrupted",
         "in doubt          – → 005_audit",
@@ -301,7 +301,7 @@ fn the_timeline_tells_every_event_once() {
     assert_eq!((&part["as_of"]["seq"], &part["next"]["seq"]), (&json!(22), &json!(23)));
     let last = story.json("timeline --limit 2");
     let seqs: Vec<_> = last["events"].as_array().unwrap().iter().map(|e| &e["seq"]).collect();
-    assert_eq!(seqs, [88, 89]);
+    assert_eq!(seqs, [92, 93]);
     story.annals("timeline --from 20 --limit 2").expect(0).says(&[
         "   20  2026-01-06 09:30:05Z  Ada        003_totals failed and left nothing: relation",
         "(SQLSTATE 42P01, line 7)",
@@ -502,7 +502,7 @@ fn a_follower_tells_each_event_once_over_torn_writes_and_new_segments() {
     append(&story.segment(40), &lines[40..41].concat());
     following.tells(35..41);
     append(&story.segment(40), &lines[41..].concat());
-    following.tells(41..90);
+    following.tells(41..94);
     assert_eq!(following.end(Some("INT")), 0);
 }
 
@@ -528,7 +528,7 @@ fn a_follower_begins_with_the_last_events_and_ends_at_what_does_not_fit() {
 #[test]
 fn an_export_file_answers_too_but_is_not_followed() {
     let story = Story::new();
-    let note = story.checkpoint(90, &story.key);
+    let note = story.checkpoint(94, &story.key);
     fs::write(story.path("export"), format!("{note}\n{}", golden("log.jsonl"))).unwrap();
     let run = |line: &str| {
         let line = format!("{line} --log export --key log.pub");

@@ -385,7 +385,12 @@ fn failure(end: &RunEnd, plan: &Plan) -> Option<StepFailure> {
         RunEnd::Succeeded => None,
         RunEnd::Failed { step, error, effect, hint } => {
             let next = failed_hint(error.code.as_deref(), *effect, again);
-            let hint = hint.as_ref().map_or_else(|| next.clone(), |hint| format!("{hint}; {next}"));
+            let hint = match hint {
+                None => next,
+                // What is to be pasted stands alone.
+                Some(hint) if hint.contains('\n') => format!("{next}\n{}", hint.trim_end()),
+                Some(hint) => format!("{hint}; {next}"),
+            };
             let failure = at(*step, &error.message, *effect, &hint)?;
             let (line, statement, code) = (error.line, error.statement, error.code.clone());
             Some(StepFailure { line, statement, code, ..failure })
@@ -430,6 +435,16 @@ fn failed_hint(code: Option<&str>, effect: Effect, again: &str) -> String {
         (code, Effect::None) if lost_to_others(code) => {
             format!("the file is fine and nothing was changed: at a better moment, {again}")
         }
+        (code, Effect::Partial) if lost_to_others(code) => {
+            format!(
+                "the file is fine and what took effect before stands: at a better moment, {again}"
+            )
+        }
+        // The server or a pooler has ended the session: no verdict on the file either.
+        (Some(code), effect) if code.starts_with("57P") || code.starts_with("08") => match effect {
+            Effect::None => format!("nothing of this step was kept: {again}"),
+            Effect::Partial => format!("what took effect before stands: {again} continues there"),
+        },
         // Not the server's verdict on the file.
         (None, Effect::None) => {
             format!("nothing of this step was kept: when the cause is gone, {again}")

@@ -19,7 +19,7 @@ use annals_operations::Environment;
 use clap::{Parser, Subcommand};
 
 use output::Output;
-use screen::{Notices, Screen};
+use screen::{Notices, Screen, Warnings};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -99,16 +99,19 @@ impl Command {
 
 fn start_tracing(verbose: u8, screen: &Arc<Screen>) {
     let default = match verbose {
-        // The driver quotes what it does not understand of a URL, passwords too.
-        0 => "warn,sqlx=off,sqlx_core=off,sqlx_postgres=off",
+        // Warnings of annals are lines of their own. The driver quotes what it does not understand of
+        // a URL, passwords too.
+        0 => "warn,annals=off,sqlx=off,sqlx_core=off,sqlx_postgres=off",
         1 => "annals=info,annals_operations=info,annals_executor=info,annals_event_store=info",
         _ => "debug,sqlx_postgres::options=off",
     };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("ANNALS_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let asked = tracing_subscriber::EnvFilter::try_from_env("ANNALS_LOG").ok();
+    let warnings = (verbose == 0 && asked.is_none())
+        .then(|| Warnings(Arc::clone(screen)).with_filter(Warnings::filter()));
+    let filter = asked.unwrap_or_else(|| tracing_subscriber::EnvFilter::new(default));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter);
     let notices = Notices(Arc::clone(screen)).with_filter(Notices::filter());
-    tracing_subscriber::registry().with(lines).with(notices).init();
+    tracing_subscriber::registry().with(lines).with(notices).with(warnings).init();
 }
 
 fn environment(command: &str) -> std::io::Result<Environment> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::{FilterFn, LevelFilter, Targets};
 use tracing_subscriber::layer::Context;
 
 use crate::style::{self, FAINT, NOTE};
@@ -151,6 +151,49 @@ impl<S: tracing::Subscriber> Layer<S> for Notices {
         let mut message = Message(String::new());
         event.record(&mut message);
         self.0.hear(severity, &message.0);
+    }
+}
+
+/// Shows what a command has to warn of beside its result, as a line a person reads.
+pub(crate) struct Warnings(pub(crate) Arc<Screen>);
+
+impl Warnings {
+    /// What it listens to: warnings of annals' own parts.
+    pub(crate) fn filter() -> FilterFn {
+        FilterFn::new(|metadata| {
+            *metadata.level() <= tracing::Level::WARN && metadata.target().starts_with("annals")
+        })
+    }
+}
+
+impl<S: tracing::Subscriber> Layer<S> for Warnings {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        let mut warning = Warning::default();
+        event.record(&mut warning);
+        let Warning { message, fields } = warning;
+        self.0.say(&format!(
+            "{NOTE}warning{NOTE:#}: {}{}",
+            style::safe(&message),
+            style::safe(&fields)
+        ));
+    }
+}
+
+/// The message of a warning, and its fields behind it.
+#[derive(Default)]
+struct Warning {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Warning {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        match field.name() {
+            "message" => self.message = format!("{value:?}"),
+            // Why it came to that.
+            "fault" | "refused" | "error" => self.fields += &format!(": {value:?}"),
+            name => self.fields += &format!(" ({name} {value:?})"),
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! under way and nothing else, and the next run goes on behind the last one that was committed. The
 //! largest key is taken once, at the beginning: the end does not run away from a busy table.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use annals_events::Effect;
 use annals_migrations::{PlannedStep, StatementClass, with_bounds};
@@ -12,14 +12,10 @@ use annals_postgres::{BackfillKey, BackfillProgress, Fault, KeyLook, NewLedgerRo
 
 use crate::context::{Advance, Intent, Progress};
 use crate::failpoint;
-use crate::retry::lost_to_others;
 use crate::run::{Stage, StepEnd, ledger_row, limits};
 use crate::statements::{begun_as, refused};
-use crate::transaction::Stopped;
+use crate::transaction::{Lost, Stopped, again};
 use crate::watch::{Ended, Eyes, Manner, watched};
-
-/// How often one batch is tried when somebody else's locks keep it from its rows.
-const ATTEMPTS: u32 = 8;
 
 /// The longest pause between two attempts, or between two batches that had to wait.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -117,26 +113,30 @@ pub(crate) async fn run<R, P: Progress>(
         return Ok(());
     }
     let mut pace = Pace::of(*batch, *pause_ms);
-    let mut attempt = 1;
+    let mut tried = 0;
     loop {
         if stage.interrupt.requested() {
             return Err(Stopped::OnRequest);
         }
+        let began = Instant::now();
+        tried += 1;
         match one_batch(stage, step, &ledger, (n, row), &key, pace.batch).await {
             Ok(None) => return Ok(()),
             Ok(Some(progress)) => {
                 failpoint::hit("after_batch");
                 say(stage, step, &key, &progress);
-                if attempt == 1 {
+                if tried == 1 {
                     pace.faster();
                 }
-                attempt = 1;
+                tried = 0;
+                stage.watcher.forget();
             }
-            Err(Stopped::Fault(fault)) if attempt < ATTEMPTS && lost_to_others(fault.code()) => {
+            Err(Stopped::Fault(fault)) => {
+                let Some(lost) = Lost::statement(&fault, step, n) else {
+                    return Err(Stopped::Fault(fault));
+                };
                 pace.slower();
-                attempt += 1;
-                stage.progress.notice("note", &format!("{}: {fault}", step.id()));
-                stage.progress.retrying(step, attempt, ATTEMPTS, pace.pause);
+                again(stage, step, lost, tried, began).await?;
             }
             Err(stopped) => return Err(stopped),
         }

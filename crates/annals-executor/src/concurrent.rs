@@ -79,7 +79,7 @@ async fn build<R, P: crate::Progress>(
         }
         UnderName::Index { valid: false, qualified, .. } => {
             tracing::info!(index, "dropping the index an interrupted build left INVALID");
-            drop_index_concurrently(stage.session, &qualified).await.map_err(Stopped::Fault)?;
+            send(stage, &drop_index_concurrently(&qualified), step).await?;
         }
         UnderName::Nothing | UnderName::Other(_) => {}
     }
@@ -121,7 +121,7 @@ async fn reindex<R, P: crate::Progress>(
     let left = reindex_leftovers(stage.session, scope, name).await.map_err(Stopped::Fault)?;
     for index in left {
         tracing::info!(index, "dropping the index an interrupted REINDEX left INVALID");
-        drop_index_concurrently(stage.session, &index).await.map_err(Stopped::Fault)?;
+        send(stage, &drop_index_concurrently(&index), step).await?;
     }
     send(stage, sql, step).await?;
     let left = reindex_leftovers(stage.session, scope, name).await.map_err(Stopped::Fault)?;

@@ -182,6 +182,12 @@ pub async fn execute<R: Recorder, P: Progress>(
 /// Finds and takes away what `who` has left in the session: a lock of a file's must not outlive its
 /// step, and nobody should wonder where a temporary table has gone.
 async fn clear_leftovers<R, P: Progress>(stage: &mut Stage<'_, R, P>, who: &str) {
+    if let Ok(false) = stage.session.holds_lock(stage.context.lock).await {
+        let released = "has released the lock of the run (pg_advisory_unlock_all, DISCARD ALL): \
+                        others could have begun beside it";
+        stage.progress.notice("warning", &format!("{who} {released}"));
+        stage.notes.push(format!("{who} {released}"));
+    }
     match stage.session.clear_leftovers(stage.context.lock).await {
         Ok(left) if left.is_empty() => {}
         Ok(left) => stage.notes.push(format!("{who} left in the session: {left}; reset")),

@@ -31,6 +31,15 @@ pub(crate) enum SendFault {
 }
 
 impl SendFault {
+    /// What has ended the session, if that is what happened.
+    pub(crate) fn ends_session(&self) -> Option<&Fault> {
+        match self {
+            Self::Step(StepFault::Beginning(fault) | StepFault::Statement(_, fault))
+            | Self::Piece { fault, .. } => Some(fault).filter(|fault| fault.ends_session()),
+            Self::Step(StepFault::LockLost) | Self::File { .. } | Self::OnRequest { .. } => None,
+        }
+    }
+
     /// What failed as an event keeps it, and the server's hint, if it was a statement of the file.
     pub(crate) fn described(&self, step: &PlannedStep) -> Option<(RecordedError, Option<String>)> {
         match self {

@@ -15,7 +15,7 @@ use crate::context::{Intent, Recorder};
 use crate::failpoint;
 use crate::objection::{Objection, objection};
 use crate::run::{Stage, StepEnd, UNIQUE_VIOLATION, already_taken, describe, ledger_row, limits};
-use crate::transaction::{Stopped, commit, commit_alone, run_cancellable};
+use crate::transaction::{Lost, Stopped, again, commit, commit_alone, run_giving_way};
 use crate::{backfill, concurrent};
 
 pub(crate) async fn run<R: Recorder, P: crate::Progress>(
@@ -24,23 +24,44 @@ pub(crate) async fn run<R: Recorder, P: crate::Progress>(
     at: usize,
     intent: Intent,
 ) -> StepEnd {
-    let done = match done_before(stage, step).await {
-        Ok(done) => done,
-        Err(end) => return end,
-    };
-    if let Err(end) = backfill::check_progress(stage, step).await {
-        return end;
+    match all(stage, step, at, intent).await {
+        Ok(end) | Err(end) => end,
     }
+}
+
+/// Every statement that is not done yet, then the ledger row.
+async fn all<R: Recorder, P: crate::Progress>(
+    stage: &mut Stage<'_, R, P>,
+    step: &PlannedStep,
+    at: usize,
+    intent: Intent,
+) -> Result<StepEnd, StepEnd> {
+    let done = done_before(stage, step).await?;
+    backfill::check_progress(stage, step).await?;
     for (n, statement) in step.statements.iter().enumerate() {
         if done.contains(&(n as u64 + 1)) {
             continue;
         }
-        stage.progress.statement_started(statement, n + 1, step.statements.len());
-        if let Err(end) = run_statement(stage, step, at, intent, n).await {
-            return end;
+        if n > 0 {
+            check_lock(stage).await?;
         }
+        stage.progress.statement_started(statement, n + 1, step.statements.len());
+        run_statement(stage, step, at, intent, n).await?;
     }
-    write_ledger_row(stage, step, at, intent).await
+    check_lock(stage).await?;
+    Ok(write_ledger_row(stage, step, at, intent).await)
+}
+
+/// A file that has released the lock of its run has let others in: nothing more of it is run.
+async fn check_lock<R, P>(stage: &mut Stage<'_, R, P>) -> Result<(), StepEnd> {
+    let message = match stage.session.holds_lock(stage.context.lock).await {
+        Ok(true) => return Ok(()),
+        Ok(false) => "a statement of the file has released the lock of the run \
+                      (pg_advisory_unlock_all, DISCARD ALL): nothing behind it was run"
+            .to_owned(),
+        Err(fault) => fault.to_string(),
+    };
+    Err(refused(message, Effect::Partial))
 }
 
 /// Statements the target shows as done, each checked against the file.
@@ -155,8 +176,34 @@ fn effect(step: &PlannedStep, n: usize, stopped: &Stopped) -> Effect {
     if alone && !lost { Effect::None } else { Effect::Partial }
 }
 
-/// The statement and its row in one transaction.
+/// The statement and its row in one transaction; again where it loses against others.
 async fn in_transaction<R, P: crate::Progress>(
+    stage: &mut Stage<'_, R, P>,
+    step: &PlannedStep,
+    at: usize,
+    intent: Intent,
+    n: usize,
+    row: &StatementRow,
+) -> Result<(), Stopped> {
+    stage.watcher.forget();
+    let mut tried = 0;
+    loop {
+        tried += 1;
+        let began = Instant::now();
+        let lost = match attempt(stage, step, at, intent, n, row).await {
+            Err(Stopped::Lost(lost)) => lost,
+            Err(Stopped::Fault(fault)) => match Lost::statement(&fault, step, n) {
+                Some(lost) => lost,
+                None => return Err(Stopped::Fault(fault)),
+            },
+            ended => return ended,
+        };
+        again(stage, step, lost, tried, began).await?;
+    }
+}
+
+/// The transaction of one statement, once.
+async fn attempt<R, P: crate::Progress>(
     stage: &mut Stage<'_, R, P>,
     step: &PlannedStep,
     at: usize,
@@ -168,8 +215,7 @@ async fn in_transaction<R, P: crate::Progress>(
     let ledger = ledger_row(stage.context, step, at, intent);
     let work = async {
         stage.session.insert_statement_row(&ledger, row).await.map_err(Stopped::Fault)?;
-        let sql = &step.statements[n].sql;
-        run_cancellable(stage, step, sql).await
+        run_giving_way(stage, step, n).await
     };
     if let Err(stopped) = work.await {
         // The server has rolled back already, or does when it notices that we are gone.

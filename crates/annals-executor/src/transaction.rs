@@ -56,6 +56,31 @@ pub(crate) async fn before_another<R, P: crate::Progress>(
     tried: u32,
     began: Instant,
 ) -> Result<(), StepEnd> {
+    again(stage, step, lost, tried, began).await.map_err(|no_more| match no_more {
+        NoMore::GivenUp(error, hint) => StepEnd::Failed { error, effect: Effect::None, hint },
+        NoMore::Stopped => {
+            let reason = "stopped on request before another attempt".to_owned();
+            StepEnd::Interrupted { effect: Effect::None, reason }
+        }
+    })
+}
+
+/// Why there is no other attempt.
+pub(crate) enum NoMore {
+    /// There were as many as allowed, or for as long.
+    GivenUp(RecordedError, Option<String>),
+    /// A stop was asked for.
+    Stopped,
+}
+
+/// Pauses before another attempt of what was `tried` so often, the last time since `began`.
+pub(crate) async fn again<R, P: crate::Progress>(
+    stage: &mut Stage<'_, R, P>,
+    step: &PlannedStep,
+    lost: Lost,
+    tried: u32,
+    began: Instant,
+) -> Result<(), NoMore> {
     let pause = match stage.retries.after(tried, began.elapsed()) {
         Ok(pause) => pause,
         Err(enough) => return Err(given_up(stage, step, lost, tried, enough).await),
@@ -65,10 +90,7 @@ pub(crate) async fn before_another<R, P: crate::Progress>(
     failpoint::hit("before_retry");
     tokio::select! {
         () = tokio::time::sleep(pause) => Ok(()),
-        () = stage.interrupt.wait() => {
-            let reason = "stopped on request before another attempt".to_owned();
-            Err(StepEnd::Interrupted { effect: Effect::None, reason })
-        }
+        () = stage.interrupt.wait() => Err(NoMore::Stopped),
     }
 }
 
@@ -78,6 +100,16 @@ pub(crate) struct Lost {
     hint: Option<String>,
     /// Who had to wait, if it gave way to them.
     gave_way_to: Vec<Blocker>,
+}
+
+impl Lost {
+    /// A statement that lost, if others are to blame.
+    pub(crate) fn statement(fault: &Fault, step: &PlannedStep, at: usize) -> Option<Self> {
+        lost_to_others(fault.code()).then(|| {
+            let (error, hint) = describe(fault, step, Some(at));
+            Self { error, hint, gave_way_to: Vec::new() }
+        })
+    }
 }
 
 /// Why a step was not carried out.
@@ -153,7 +185,8 @@ async fn attempt<R: Recorder, P: crate::Progress>(
 
 /// The end of a step whose session was lost before its commit.
 pub(crate) fn gone(fault: &Fault) -> StepEnd {
-    StepEnd::NotBegun { reason: fault.to_string(), is_session_over: true }
+    let reason = format!("the session ended, nothing of this step was kept: {fault}");
+    StepEnd::NotBegun { reason, is_session_over: true }
 }
 
 /// The end of a step that has lost as often or as long as it may: who was in the way, and what to do.
@@ -163,7 +196,7 @@ async fn given_up<R, P>(
     lost: Lost,
     tried: u32,
     enough: Enough,
-) -> StepEnd {
+) -> NoMore {
     let Lost { mut error, hint, gave_way_to } = lost;
     let spent = stage.retries.spent().as_secs_f64();
     let limit = match enough {
@@ -186,7 +219,8 @@ async fn given_up<R, P>(
     error.message = shorten(error.message);
     let next = match blockers.iter().find(|blocker| !blocker.is_prepared()) {
         Some(blocker) if gave_way_to.is_empty() => format!(
-            "see who is in the way with annals locks and pg_stat_activity; whether to end it is your              decision: SELECT pg_terminate_backend({})",
+            "see who is in the way with annals locks and pg_stat_activity; whether to end it is your \
+             decision: SELECT pg_terminate_backend({})",
             blocker.pid
         ),
         _ if !gave_way_to.is_empty() => {
@@ -197,7 +231,7 @@ async fn given_up<R, P>(
         _ => "see who is in the way with annals locks and pg_stat_activity".to_owned(),
     };
     let hint = Some(hint.map_or_else(|| next.clone(), |hint| format!("{hint}; {next}")));
-    StepEnd::Failed { error, effect: Effect::None, hint }
+    NoMore::GivenUp(error, hint)
 }
 
 /// Commits `transaction`, which holds the step's ledger row; where the answer is lost, the target is
@@ -323,12 +357,13 @@ pub(crate) async fn inside<P: crate::Progress>(
     };
     let worked = watched(work, eyes).await;
     match worked {
-        Ended::Done(Ok(transaction)) | Ended::GaveWay(Some(Ok(transaction)))
-            if !interrupt.requested() =>
-        {
-            Ok(transaction)
+        Ended::Done(Ok(transaction)) if !interrupt.requested() => Ok(transaction),
+        // It was done when the cancel was on its way: that may still hit the commit.
+        Ended::GaveWay(Some(Ok(_))) if !interrupt.requested() => {
+            let nothing = (RecordedError::of_message(String::new()), None);
+            Err(Unworked::Lost(gave_way(nothing, watcher.kept_waiting(), limit_ms)))
         }
-        Ended::Done(Err(fault)) => Err(not_worked(fault, step).into()),
+        Ended::Done(Err(fault)) => Err(not_worked(fault, step)),
         Ended::Stopped(Some(Err(fault))) if let Some((error, _)) = fault.described(step) => {
             Err(Unworked::End(stopped_in(error.statement.unwrap_or_default())))
         }
@@ -337,7 +372,7 @@ pub(crate) async fn inside<P: crate::Progress>(
                 let waiting = watcher.kept_waiting();
                 Err(Unworked::Lost(gave_way(described, waiting, limit_ms)))
             }
-            None => Err(not_worked(fault, step).into()),
+            None => Err(not_worked(fault, step)),
         },
         Ended::GaveWay(None) => {
             let reason = "a cancelled statement did not end".to_owned();
@@ -351,7 +386,7 @@ pub(crate) async fn inside<P: crate::Progress>(
 }
 
 /// What is said of a step that was cancelled for the sake of others.
-fn gave_way(
+pub(crate) fn gave_way(
     (error, hint): (RecordedError, Option<String>),
     waiting: Vec<Blocker>,
     limit_ms: u64,
@@ -369,7 +404,14 @@ fn stopped_in(statement: u64) -> StepEnd {
     StepEnd::Interrupted { effect: Effect::None, reason }
 }
 
-fn not_worked(fault: SendFault, step: &PlannedStep) -> StepEnd {
+fn not_worked(fault: SendFault, step: &PlannedStep) -> Unworked {
+    match fault.ends_session() {
+        Some(fault) => Unworked::Gone(fault.clone()),
+        None => refusal(fault, step).into(),
+    }
+}
+
+fn refusal(fault: SendFault, step: &PlannedStep) -> StepEnd {
     if let Some((error, hint)) = fault.described(step) {
         return StepEnd::Failed { error, effect: Effect::None, hint };
     }
@@ -386,9 +428,6 @@ fn not_worked(fault: SendFault, step: &PlannedStep) -> StepEnd {
         StepFault::LockLost => {
             let reason = "the lock on the target was lost".to_owned();
             StepEnd::NotBegun { reason, is_session_over: false }
-        }
-        StepFault::Beginning(fault) if fault.ends_session() => {
-            StepEnd::NotBegun { reason: fault.to_string(), is_session_over: true }
         }
         StepFault::Beginning(fault) if fault.code() == Some(UNIQUE_VIOLATION) => {
             already_taken(step)
@@ -441,8 +480,21 @@ const ROLLBACK_PATIENCE: Duration = Duration::from_secs(15);
 pub(crate) enum Stopped {
     /// The server's error or the loss of the connection.
     Fault(Fault),
+    /// Others are to blame; it left nothing and can be tried again.
+    Lost(Lost),
+    /// It lost against others as often or as long as allowed.
+    GivenUp(RecordedError, Option<String>),
     /// A stop was asked for, and the statement was cancelled.
     OnRequest,
+}
+
+impl From<NoMore> for Stopped {
+    fn from(no_more: NoMore) -> Self {
+        match no_more {
+            NoMore::GivenUp(error, hint) => Self::GivenUp(error, hint),
+            NoMore::Stopped => Self::OnRequest,
+        }
+    }
 }
 
 impl Stopped {
@@ -453,11 +505,42 @@ impl Stopped {
                 let (error, hint) = describe(&fault, step, Some(statement));
                 StepEnd::Failed { error, effect, hint }
             }
+            Self::Lost(Lost { error, hint, .. }) | Self::GivenUp(error, hint) => {
+                StepEnd::Failed { error, effect, hint }
+            }
             Self::OnRequest => {
                 let reason = format!("stopped on request in statement {}", statement + 1);
                 StepEnd::Interrupted { effect, reason }
             }
         }
+    }
+}
+
+/// Runs statement `n` inside the transaction that is open, and gives way to those it keeps waiting.
+pub(crate) async fn run_giving_way<R, P: crate::Progress>(
+    stage: &mut Stage<'_, R, P>,
+    step: &PlannedStep,
+    n: usize,
+) -> Result<(), Stopped> {
+    let Stage { session, context, progress, interrupt, watcher, .. } = stage;
+    let (pid, manner) = (session.facts().backend_pid, Manner::GivesWay);
+    let seen = &mut *watcher;
+    let eyes = Eyes { watcher: seen, context, progress: *progress, interrupt, step, pid, manner };
+    match watched(session.run(&step.statements[n].sql), eyes).await {
+        Ended::Done(result) => result.map_err(Stopped::Fault),
+        Ended::GaveWay(Some(result)) => {
+            // What was done when the cancel came is taken back too: it may still hit the commit.
+            let described = result.err().map(|fault| describe(&fault, step, Some(n)));
+            let nothing = || (RecordedError::of_message(String::new()), None);
+            let described = described.unwrap_or_else(nothing);
+            let limit_ms = context.patience.max_blocking_ms;
+            Err(Stopped::Lost(gave_way(described, watcher.kept_waiting(), limit_ms)))
+        }
+        Ended::GaveWay(None) => {
+            let reason = "a cancelled statement did not end".to_owned();
+            Err(Stopped::Fault(Fault::Connection(reason)))
+        }
+        Ended::Stopped(_) => Err(Stopped::OnRequest),
     }
 }
 

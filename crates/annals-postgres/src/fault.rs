@@ -2,13 +2,15 @@
 
 use std::fmt;
 
-use sqlx::postgres::{PgDatabaseError, PgErrorPosition};
+use sqlx::postgres::{PgDatabaseError, PgErrorPosition, PgSeverity};
 
 /// An error the server sent. Its `DETAIL` is left out: it quotes rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerError {
     /// SQLSTATE.
     pub code: String,
+    /// Its severity is FATAL or PANIC: whoever sent it has ended the session with it.
+    pub is_fatal: bool,
     /// The primary message.
     pub message: String,
     /// What the server suggests.
@@ -80,15 +82,22 @@ impl Fault {
 
     /// Whether the server itself has said no, and goes on serving this session: then nothing of what
     /// was refused took effect.
+    ///
+    /// Class 08 is about a connection: a pooler sends it when it has lost the server, which may have
+    /// committed before.
     pub fn is_verdict(&self) -> bool {
-        matches!(self, Self::Server(_) | Self::Ended { .. }) && !self.ends_session()
+        match self {
+            Self::Server(error) => !error.code.starts_with("08") && !self.ends_session(),
+            Self::Ended { .. } => true,
+            Self::Connection(_) | Self::Protocol(_) => false,
+        }
     }
 
     /// Whether the session is over, so that nothing is known of what was under way.
     pub fn ends_session(&self) -> bool {
         match self {
             // Class 57P: the server is shutting down or an administrator ended the session.
-            Self::Server(error) => error.code.starts_with("57P"),
+            Self::Server(error) => error.is_fatal || error.code.starts_with("57P"),
             Self::Connection(_) => true,
             Self::Ended { .. } | Self::Protocol(_) => false,
         }
@@ -109,6 +118,7 @@ impl From<sqlx::Error> for Fault {
             sqlx::Error::Database(error) => match error.try_downcast_ref::<PgDatabaseError>() {
                 Some(error) => Self::Server(ServerError {
                     code: error.code().to_owned(),
+                    is_fatal: matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic),
                     message: without_values(error.code(), error.message()),
                     hint: error.hint().map(str::to_owned),
                     data_line: error.r#where().and_then(data_line),
@@ -131,6 +141,27 @@ impl From<sqlx::Error> for Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_who_goes_on_serving_has_given_a_verdict() {
+        let fault = |code: &str, is_fatal| {
+            let (code, message) = (code.to_owned(), String::new());
+            let (hint, position, data_line) = (None, None, None);
+            Fault::Server(ServerError { code, is_fatal, message, hint, position, data_line })
+        };
+        for (code, is_fatal, verdict, ends) in [
+            ("23505", false, true, false),
+            ("53100", true, false, true),
+            ("08P01", true, false, true),
+            // From a foreign server, or from a pooler: of a commit it says nothing.
+            ("08006", false, false, false),
+            ("57P01", false, false, true),
+            ("25P04", true, false, true),
+        ] {
+            let fault = fault(code, is_fatal);
+            assert_eq!((fault.is_verdict(), fault.ends_session()), (verdict, ends), "{code}");
+        }
+    }
 
     #[test]
     fn a_value_the_server_stumbled_over_is_left_out() {

@@ -223,13 +223,10 @@ pub async fn index_state(session: &mut Session, index: &str) -> Result<IndexStat
     })
 }
 
-/// Drops an index a concurrent statement of ours left unusable, without blocking its table.
-///
-/// # Errors
-///
-/// When the server refuses.
-pub async fn drop_index_concurrently(session: &mut Session, qualified: &str) -> Result<(), Fault> {
-    session.run(&format!("DROP INDEX CONCURRENTLY {qualified}")).await
+/// The statement that drops an index a concurrent statement of ours left unusable, without blocking
+/// its table. It waits for everybody who uses the table, as long as a build does.
+pub fn drop_index_concurrently(qualified: &str) -> String {
+    format!("DROP INDEX CONCURRENTLY {qualified}")
 }
 
 /// Unusable indexes that an interrupted `REINDEX … CONCURRENTLY` leaves: the copy that was not

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::annals::wait_for;
+use crate::proxy::Proxy;
 use crate::server::{Server, free_port, open_to_pass};
 
 /// What a pooler hands out.
@@ -51,6 +52,15 @@ fn find() -> PathBuf {
 impl Pooler {
     /// Starts one before `server`, which it reaches by its socket.
     pub fn before(server: &Server, options: PoolerOptions) -> Self {
+        Self::start(&server.folder().display().to_string(), server.socket_port(), "", options)
+    }
+
+    /// Starts one that reaches its server through `proxy`, with the password of [`Server`].
+    pub fn before_proxy(proxy: &Proxy, options: PoolerOptions) -> Self {
+        Self::start("127.0.0.1", proxy.port(), Server::PASSWORD, options)
+    }
+
+    fn start(host: &str, server_port: u16, password: &str, options: PoolerOptions) -> Self {
         let folder = tempfile::Builder::new().prefix("annals-pooler-").tempdir_in("/tmp");
         let folder = folder.expect("a temporary folder can be made");
         open_to_pass(folder.path());
@@ -61,14 +71,12 @@ impl Pooler {
             PoolMode::Statement => "statement",
         };
         let users = folder.path().join("users");
-        fs::write(&users, "\"postgres\" \"\"\n").expect("the folder is ours");
+        fs::write(&users, format!("\"postgres\" \"{password}\"\n")).expect("the folder is ours");
         let config = folder.path().join("pgbouncer.ini");
         let text = format!(
-            "[databases]\n* = host={} port={}\n\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+            "[databases]\n* = host={host} port={server_port}\n\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
              listen_port = {port}\nunix_socket_dir =\nauth_type = trust\nauth_file = {}\n\
              pool_mode = {mode}\ndefault_pool_size = {}\nserver_round_robin = {}\n",
-            server.folder().display(),
-            server.socket_port(),
             users.display(),
             options.size,
             u8::from(options.in_turn),

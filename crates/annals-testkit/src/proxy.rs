@@ -13,6 +13,16 @@ pub enum Cut {
     BeforeCommit,
     /// The commit reaches the server; its answer never comes back.
     AfterCommit,
+    /// The commit reaches the server; in place of its answer comes that it panics, as of a server
+    /// that dies behind the commit.
+    Panic,
+}
+
+/// An `ErrorResponse` of severity PANIC: message type, length, fields, an end.
+fn panic_message() -> Vec<u8> {
+    let fields = "SPANIC\0VPANIC\0C53100\0Mcould not write to the log\0\0";
+    let length = u32::try_from(fields.len() + 4).expect("a short message");
+    [b"E".as_slice(), &length.to_be_bytes(), fields.as_bytes()].concat()
 }
 
 /// A proxy on loopback. It cuts one connection, at its n-th `COMMIT`, and passes everything else.
@@ -72,7 +82,13 @@ fn pass(mut client: TcpStream, mut server: TcpStream, plan: &Plan) {
         }
         if hits {
             // The answer must not overtake the cut.
-            close(&client);
+            match plan.cut {
+                Cut::Panic => {
+                    let _ = client.write_all(&panic_message());
+                    let _ = client.shutdown(Shutdown::Write);
+                }
+                Cut::BeforeCommit | Cut::AfterCommit => close(&client),
+            }
             let _ = server.write_all(part);
             // The server reads the commit and acts on it before it notices the end of its input.
             let _ = server.shutdown(Shutdown::Write);
