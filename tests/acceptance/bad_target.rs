@@ -225,8 +225,9 @@ fn a_ledger_row_deleted_or_edited_by_hand_is_named_and_stops_everything() {
     server.sql("CREATE TABLE annals.kept AS SELECT * FROM annals.ledger WHERE version = '2'");
     server.sql("DELETE FROM annals.ledger WHERE version = '2'");
     finds_with(workspace, 14, "history", "ledger.diverged", "2_t2");
-    let pattern = "DIVERGED: the target \"db\" has lost 1 change … 2_t2: applied at … has no ledger \
-        row of change 1; … is committed there … annals adopt --lost";
+    let pattern = "DIVERGED: the ledger of the target \"db\" has no row of 1 change … 2_t2: applied at … \
+        has no ledger row of change 1; … is committed there: only its row was deleted … annals adopt \
+        --lost";
     for line in ["plan", "migrate", "rollback --last 1"] {
         refused(&scene, line, 14, pattern);
     }

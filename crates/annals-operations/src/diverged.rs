@@ -4,7 +4,7 @@ use std::fmt;
 
 use annals_events::{Direction, RunId, Timestamp};
 use annals_integrity::{CheckFamily, DIVERGED, Finding, LedgerMismatch, Severity};
-use annals_postgres::{Fate, Session};
+use annals_postgres::{Fate, Session, TransactionStatus};
 use annals_projections::Change;
 
 use crate::book::Book;
@@ -36,7 +36,7 @@ pub struct Divergence {
 
 /// What leads out of it.
 pub(crate) const WAYS_OUT: &str = "go back to the server that has them (fail back), or restore it; to \
-    go on without them, record the loss: annals adopt --lost";
+    go on without them, or where rows alone are missing, record what is so: annals adopt --lost";
 
 impl LostChange {
     /// `<version>_<name>`.
@@ -54,6 +54,13 @@ impl LostChange {
         self.change.key.run
     }
 
+    /// Whether the server still knows its transaction as committed: then no commit was lost, and its
+    /// row was deleted since.
+    fn is_row_alone(&self, timeline: u32) -> bool {
+        let committed = matches!(self.fate, Some(Fate::Known(TransactionStatus::Committed)));
+        committed && self.timeline_then == Some(timeline)
+    }
+
     /// What the log says of it and what the server says now, in a sentence without its name.
     pub(crate) fn describe(&self, timeline: u32) -> String {
         let change = &self.change;
@@ -66,6 +73,9 @@ impl LostChange {
         let xid = transaction.map(|xid| format!(", transaction {xid}")).unwrap_or_default();
         let status = transaction.zip(self.fate).map(|(xid, fate)| match fate {
             Fate::InTheFuture => format!("; transaction {xid} is in the future there"),
+            Fate::Known(_) if self.is_row_alone(timeline) => format!(
+                "; transaction {xid} is committed there: only its row was deleted since, by hand"
+            ),
             Fate::Known(status) if self.timeline_then == Some(timeline) => {
                 format!("; transaction {xid} is {} there", status.as_str())
             }
@@ -107,6 +117,15 @@ impl Divergence {
 impl fmt::Display for Divergence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let changes = if self.lost.len() == 1 { "change" } else { "changes" };
+        if self.lost.iter().all(|lost| lost.is_row_alone(self.timeline)) {
+            return write!(
+                f,
+                "DIVERGED: the ledger of the target {:?} has no row of {} {changes} that took effect \
+                 there; nothing was run",
+                self.target,
+                self.lost.len()
+            );
+        }
         write!(
             f,
             "DIVERGED: the target {:?} has lost {} {changes} the log says took effect; nothing was run",
