@@ -415,7 +415,7 @@ fn classify(node: &SyntaxNode) -> Result<StatementClass, String> {
         K::CREATE_INDEX if has(node, &[K::CONCURRENTLY_KW]) => concurrent_build(node),
         K::DROP_INDEX if has(node, &[K::CONCURRENTLY_KW]) => concurrent_drop(node),
         K::VACUUM | K::ALTER_SYSTEM => Ok(Repeatable),
-        K::REINDEX if has(node, &[K::CONCURRENTLY_KW]) => Ok(outside::reindex(node)),
+        K::REINDEX if reindexes_concurrently(node) => Ok(outside::reindex(node)),
         K::REINDEX if reindex_is_outside(node) => Ok(Repeatable),
         K::CLUSTER if node.children().all(|part| part.kind() == K::OPTION_ITEM_LIST) => {
             Ok(Repeatable)
@@ -439,6 +439,16 @@ fn has_slot_option(node: &SyntaxNode) -> bool {
     tokens.into_iter().any(|token| {
         ["failover", "two_phase"].iter().any(|option| token.text().eq_ignore_ascii_case(option))
     })
+}
+
+/// `CONCURRENTLY`, as a word or as an option that is not switched off.
+fn reindexes_concurrently(node: &SyntaxNode) -> bool {
+    let tokens = node.descendants_with_tokens().filter_map(SyntaxElement::into_token);
+    let mut tokens = tokens.filter(|token| !token.kind().is_trivia());
+    let found = tokens.any(|token| token.kind() == SyntaxKind::CONCURRENTLY_KW);
+    let off = ["false", "off", "0", "'false'", "'off'"];
+    let is_off = |text: &str| off.iter().any(|word| text.eq_ignore_ascii_case(word));
+    found && !tokens.next().is_some_and(|token| is_off(token.text()))
 }
 
 fn reindex_is_outside(node: &SyntaxNode) -> bool {
@@ -672,7 +682,15 @@ SELECT ';' || E'\\';' || \"a;b\" /* ; /* ; */ ; */ FROM t";
         assert_eq!(class("call p(); select 1"), StatementClass::Transactional);
         assert_eq!(class("reindex table t"), StatementClass::Repeatable);
         let inside = |sql: &str| parse(sql).unwrap().statements.remove(0).class;
-        for sql in ["reindex table t", "cluster t", "call p()", "do $$ begin commit; end $$"] {
+        let off = "reindex (concurrently off, verbose) table t";
+        for sql in [
+            "reindex table t",
+            off,
+            "reindex (concurrently false) index i",
+            "cluster t",
+            "call p()",
+            "do $$ begin commit; end $$",
+        ] {
             assert_eq!(inside(sql), StatementClass::Transactional, "{sql}");
         }
         let reindex = |scope, name: Option<&str>| StatementClass::ConcurrentReindex {
