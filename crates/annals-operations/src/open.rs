@@ -337,8 +337,11 @@ pub(crate) async fn open_for<'a>(
             Err(older) => {
                 // A longer ledger may be that of another database: then this is what is wrong.
                 let (log, mut book) = (ReadLog::of_target(target)?, Book::default());
-                let _ = log.read(&mut |recorded, _| book.apply(recorded)).await;
-                check_identity(target, &identity, book.recovery.target.as_ref())?;
+                let read = log.read(&mut |recorded, _| book.apply(recorded)).await;
+                // What a damaged log says of its database is worth nothing.
+                if read.is_ok_and(|read| read.check().is_ok()) {
+                    check_identity(target, &identity, book.recovery.target.as_ref())?;
+                }
                 return Err(older);
             }
             Ok(opened) => break opened,
