@@ -533,3 +533,16 @@ fn a_file_that_lets_others_in_is_stopped_and_named() {
     let ended = workspace.annals("migrate").run().expect(0);
     ended.says(&["3_t3 has released the lock of the run"]);
 }
+
+#[test]
+fn a_table_that_somebody_changes_is_waited_for_when_the_schema_is_read() {
+    let server = Server::start();
+    let workspace = workspace(&server, "[timeouts]\nlock = \"400ms\"");
+    server.sql("CREATE TABLE apart (id int DEFAULT 1)");
+    let holder = server.hold("ALTER TABLE apart ADD note text DEFAULT 'none'");
+    let verified = workspace.annals("verify").start();
+    wait_until_it_waits(&server);
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    drop(holder);
+    verified.wait().expect(11).says(&["table public.apart"]);
+}

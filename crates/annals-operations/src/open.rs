@@ -8,7 +8,7 @@ use annals_events::{
     Draft, Event, FORMAT_VERSION, LeafHash, LogCreated, ReconciledAs, RunId, SchemaRecorded,
     StoreInstalled, StoreUpgraded, TargetIdentity, Timestamp,
 };
-use annals_executor::Interrupt;
+use annals_executor::{Interrupt, lost_to_others};
 use annals_integrity::LedgerMismatch;
 use annals_keys::{Checkpoint, KeyRing, SecretKey};
 use annals_postgres::{
@@ -592,8 +592,18 @@ impl Opened<'_> {
     }
 
     /// The schema as it is.
+    ///
+    /// Whoever changes a table keeps its definition from being read: that is waited for some times
+    /// over, as it holds up nobody.
     pub(crate) async fn live_schema(&mut self) -> Result<Snapshot, Fault> {
-        read_schema(&mut self.session, self.platform).await
+        let mut tried = 1;
+        loop {
+            match read_schema(&mut self.session, self.platform).await {
+                Err(fault) if tried < LOOKS && lost_to_others(fault.code()) => tried += 1,
+                read => return read,
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
     }
 
     /// The schema as the last run left it, where there is a picture of this server's major version.
