@@ -1,8 +1,11 @@
 //! What differs between two pictures, attribute by attribute.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::snapshot::{Object, ObjectKey, Snapshot};
+use crate::kind::ObjectKind;
+use crate::snapshot::{ObjectKey, Snapshot};
 
 /// How one attribute differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,19 +38,71 @@ impl Difference {
     }
 }
 
+/// How alike two pictures are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Sameness {
+    /// Nothing differs.
+    Equal,
+    /// The same columns stand in another order; nothing else differs.
+    ColumnOrder,
+    /// Something else differs.
+    Differs,
+}
+
+/// How alike the two pictures of `differences` are.
+pub fn sameness(differences: &[Difference]) -> Sameness {
+    let order_only = |difference: &Difference| match difference {
+        Difference::Added(_) | Difference::Removed(_) => false,
+        Difference::Changed(key, changes) => {
+            key.kind == ObjectKind::Column
+                && changes.iter().all(|change| change.attribute == "position")
+        }
+    };
+    match differences {
+        [] => Sameness::Equal,
+        _ if differences.iter().all(order_only) => Sameness::ColumnOrder,
+        _ => Sameness::Differs,
+    }
+}
+
 /// Compares two pictures; the result is in the order of the objects.
+///
+/// A kind that could not be read for one of them is not compared. Pictures of two major versions
+/// are no subject: see [`Snapshot::comparable_with`].
 pub fn diff(before: &Snapshot, after: &Snapshot) -> Vec<Difference> {
     let mut differences: Vec<Difference> = Vec::new();
-    for (key, old) in before.iter() {
-        match after.get(key) {
-            None => differences.push(Difference::Removed(key.clone())),
-            Some(new) if new == old => {}
-            Some(new) => differences.push(Difference::Changed(key.clone(), changes(old, new))),
+    let mut unread: Vec<ObjectKind> = before.unreadable().chain(after.unreadable()).collect();
+    unread.push(ObjectKind::Unreadable);
+    let (mut old, mut new) = (before.entries().iter(), after.entries().iter());
+    let (mut old_entry, mut new_entry) = (old.next(), new.next());
+    loop {
+        let order = match (old_entry, new_entry) {
+            (None, None) => break,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(a), Some(b)) if Arc::ptr_eq(a, b) => Ordering::Equal,
+            (Some(a), Some(b)) => a.key.cmp(&b.key),
+        };
+        let (mut a, mut b) = (None, None);
+        if order != Ordering::Greater {
+            a = std::mem::replace(&mut old_entry, old.next());
+        }
+        if order != Ordering::Less {
+            b = std::mem::replace(&mut new_entry, new.next());
+        }
+        let difference = match (a, b) {
+            (Some(a), Some(b)) if a.digest == b.digest => continue,
+            (Some(a), Some(b)) => {
+                Difference::Changed(a.key.clone(), changes(&a.attributes, &b.attributes))
+            }
+            (Some(a), None) => Difference::Removed(a.key.clone()),
+            (None, Some(b)) => Difference::Added(b.key.clone()),
+            (None, None) => unreachable!("one of them was taken"),
+        };
+        if !unread.contains(&difference.key().kind) {
+            differences.push(difference);
         }
     }
-    let added = after.iter().filter(|(key, _)| before.get(key).is_none());
-    differences.extend(added.map(|(key, _)| Difference::Added(key.clone())));
-    differences.sort_by(|a, b| a.key().cmp(b.key()));
     differences
 }
 
@@ -57,22 +112,22 @@ pub fn diff(before: &Snapshot, after: &Snapshot) -> Vec<Difference> {
 /// The run answers for what it changed. What differed from the expectation before it, and was not
 /// touched by it, goes on differing: a run does not make somebody else's change its own.
 pub fn carry_forward(expected: &Snapshot, found: &Snapshot, left: &Snapshot) -> Snapshot {
-    let mut objects: BTreeMap<&ObjectKey, &BTreeMap<String, String>> = left.iter().collect();
-    for difference in diff(expected, found) {
+    let mut entries: BTreeMap<&ObjectKey, _> =
+        left.entries().iter().map(|entry| (&entry.key, entry)).collect();
+    let differences = diff(expected, found);
+    for difference in &differences {
         let key = difference.key();
-        if left.get(key) != found.get(key) {
+        if left.object_digest(key) != found.object_digest(key) {
             continue;
         }
-        match expected.iter().find(|(expected, _)| *expected == key) {
-            Some((key, attributes)) => objects.insert(key, attributes),
-            None => objects.remove(key),
+        let at = expected.entries().binary_search_by(|entry| entry.key.cmp(key));
+        match at {
+            Ok(at) => entries.insert(&expected.entries()[at].key, &expected.entries()[at]),
+            Err(_) => entries.remove(key),
         };
     }
-    Snapshot::new(objects.into_iter().map(|(key, attributes)| Object {
-        attributes: attributes.clone(),
-        kind: key.kind,
-        name: key.name.clone(),
-    }))
+    let entries = entries.into_values().cloned().collect();
+    Snapshot::of_entries(left.server_major(), entries)
 }
 
 fn changes(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec<Change> {
@@ -92,14 +147,20 @@ fn changes(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::ObjectKind;
+    use crate::snapshot::Object;
 
     fn picture(objects: &[(&str, &[(&str, &str)])]) -> Snapshot {
-        Snapshot::new(objects.iter().map(|(name, attributes)| Object {
-            attributes: attributes.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
-            kind: ObjectKind::Table,
-            name: name.to_string(),
-        }))
+        Snapshot::new(
+            15,
+            objects.iter().map(|(name, attributes)| Object {
+                attributes: attributes
+                    .iter()
+                    .map(|(k, v)| (k.to_string(), v.to_string()))
+                    .collect(),
+                kind: ObjectKind::Table,
+                name: name.to_string(),
+            }),
+        )
     }
 
     #[test]
@@ -136,5 +197,45 @@ mod tests {
             ]
         );
         assert!(diff(&after, &after).is_empty());
+    }
+
+    fn column(name: &str, attributes: &[(&str, &str)]) -> Object {
+        Object {
+            attributes: attributes.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+            kind: ObjectKind::Column,
+            name: name.to_owned(),
+        }
+    }
+
+    #[test]
+    fn column_order_is_a_class_of_its_own() {
+        let of = |a: &str, b: &str, kind: &str| {
+            let columns = [("t.a", a), ("t.b", b)];
+            let columns =
+                columns.map(|(name, at)| column(name, &[("position", at), ("type", kind)]));
+            Snapshot::new(15, columns)
+        };
+        let same = |before: &Snapshot, after: &Snapshot| sameness(&diff(before, after));
+        let first = of("1", "2", "text");
+        assert_eq!(same(&first, &first), Sameness::Equal);
+        assert_eq!(same(&first, &of("2", "1", "text")), Sameness::ColumnOrder);
+        assert_eq!(same(&first, &of("2", "1", "integer")), Sameness::Differs);
+        let one = Snapshot::new(15, [column("t.a", &[("position", "1"), ("type", "text")])]);
+        assert_eq!(same(&first, &one), Sameness::Differs);
+        let table = |at| picture(&[("t", &[("position", at)])]);
+        assert_eq!(same(&table("1"), &table("2")), Sameness::Differs);
+    }
+
+    #[test]
+    fn what_one_side_could_not_read_is_not_compared() {
+        let object =
+            |kind, name: &str| Object { attributes: BTreeMap::new(), kind, name: name.to_owned() };
+        let seen = Snapshot::new(15, [object(ObjectKind::Subscription, "s")]);
+        let blind = Snapshot::new(15, [object(ObjectKind::Unreadable, "subscription")]);
+        let other = Snapshot::new(15, [object(ObjectKind::Unreadable, "user_mapping")]);
+        assert_eq!(diff(&seen, &blind), []);
+        assert_eq!(diff(&blind, &seen), []);
+        let key = ObjectKey { kind: ObjectKind::Subscription, name: "s".into() };
+        assert_eq!(diff(&seen, &other), [Difference::Removed(key)]);
     }
 }
