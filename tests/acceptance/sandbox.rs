@@ -90,6 +90,74 @@ fn without_a_server_the_message_has_the_line_that_installs_one() {
 }
 
 #[test]
+fn another_version_is_taken_where_the_wanted_one_is_not_installed_and_that_is_said() {
+    let place = Place::new();
+    let workspace = place.workspace();
+    let run = |line: &str| place.annals(&workspace, line).run();
+    let found = run("sandbox start --major 99 --json").expect(0).json();
+    assert_eq!(found["wanted_major"], 99);
+    let version = found["server_version"].as_str().unwrap();
+    let major = version.split('.').next().unwrap();
+    for words in ["no PostgreSQL 99 is installed; installed: ", major, "postgresql-99"] {
+        assert!(found["note"].as_str().unwrap().contains(words), "{found}");
+    }
+    // It runs; another version than it has is only told.
+    run("sandbox start --major 98").expect(0).says(&["set up before", "annals sandbox stop"]);
+    let same = run(&format!("sandbox start --json --major {major}")).expect(0).json();
+    assert_eq!((&same["note"], &same["pid"]), (&serde_json::Value::Null, &found["pid"]));
+    run("sandbox stop").expect(0);
+
+    let config = fs::read_to_string(workspace.join("annals.toml")).unwrap();
+    let change = |from: &str, to: &str| {
+        fs::write(workspace.join("annals.toml"), config.replace(from, to)).unwrap();
+    };
+    change("[sandbox]\n", "[sandbox]\nmajor = 97\nservers = { 97 = \"/nowhere\" }\n");
+    run("sandbox start").expect(0).says(&["PostgreSQL 97 is wanted (sandbox.major)"]);
+    run("sandbox stop").expect(0);
+    change("[sandbox]\n", "[sandbox]\nlike = \"nobody\"\n");
+    run("sandbox start").expect(3).says(&["sandbox.like", "there is no target \"nobody\""]);
+}
+
+#[test]
+fn a_start_that_is_killed_leaves_a_whole_sandbox_or_none() {
+    let place = Place::new();
+    let workspace = place.workspace();
+    // Without a template there is more to interrupt.
+    let start = |with_cache: bool| {
+        let line = place.annals(&workspace, "sandbox start");
+        if with_cache { line } else { line.env("XDG_CACHE_HOME", "").env("HOME", "") }
+    };
+    let sandbox = || {
+        let entries = fs::read_dir(place.0.path()).unwrap().flatten();
+        let mut folders = entries
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with("annals-sandbox-"));
+        folders.next().map(|folder| folder.path())
+    };
+    let (mut whole, mut none) = (0, 0);
+    let points = ["data", "data/global", "data/base/1", "data/postgresql.auto.conf", "server.log"];
+    for (with_cache, point) in
+        [false, true].into_iter().flat_map(|cache| points.map(|point| (cache, point)))
+    {
+        let running = start(with_cache).start();
+        wait_for("the point to kill it at", || {
+            sandbox().is_some_and(|folder| folder.join(point).exists()).then_some(())
+        });
+        running.signal("KILL");
+        let _ = running.wait();
+        wait_for("a whole sandbox, or none", || match sandbox() {
+            None => {
+                none += 1;
+                Some(())
+            }
+            Some(folder) => folder.join("ready").exists().then(|| whole += 1),
+        });
+        place.annals(&workspace, "sandbox stop").run().expect(0);
+        assert_eq!(place.sandboxes(), 0);
+    }
+    assert!(none > 5, "{none} of {} were interrupted", none + whole);
+}
+
+#[test]
 fn a_folder_of_somebody_else_is_not_taken_for_a_sandbox() {
     let place = Place::new();
     let workspace = place.workspace();

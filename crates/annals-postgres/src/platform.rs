@@ -28,6 +28,24 @@ impl Platform {
         }
     }
 
+    /// The role a sandbox of this platform has as its superuser. Migrations run as `postgres`, which
+    /// on a managed platform is none.
+    pub(crate) const fn superuser(self) -> &'static str {
+        match self {
+            Self::Plain => "postgres",
+            Self::Supabase => "supabase_admin",
+        }
+    }
+
+    /// SQL that gives a new database in a sandbox what this platform has from the beginning; sent by
+    /// the superuser, may be repeated.
+    pub(crate) const fn preparation(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Supabase => crate::sandbox::SUPABASE_SQL,
+        }
+    }
+
     /// Schemas the platform manages: not part of a project's own schema.
     ///
     /// Supabase's list follows the schemas its own dump leaves out

@@ -4,10 +4,23 @@
 //! PostgreSQL refuses to run as root; as root the server runs as the user `postgres`.
 
 mod binaries;
+mod databases;
+mod error;
+mod identity;
+mod likeness;
+mod process;
 mod server;
+mod template;
 
-pub use binaries::{Binaries, INSTALL_LINE, find_binaries};
-pub use server::{Lifetime, Sandbox, SandboxError, SandboxOptions, default_folder, lock_folder};
+pub use binaries::{
+    Binaries, INSTALL_LINE, InstalledServer, InstalledServers, ServerPlaces, find_binaries,
+    install_line, major_of,
+};
+pub use databases::Databases;
+pub use error::SandboxError;
+pub use likeness::{Likeness, LocaleProvider, RoleSetting, Unlike, read_likeness};
+pub use server::{Lifetime, Sandbox, SandboxOptions, default_folder, lock_folder};
+pub use template::cache_folder;
 
 /// Makes a plain PostgreSQL look like Supabase to migrations: roles, `auth`, `storage`, grants.
 pub(crate) const SUPABASE_SQL: &str = include_str!("supabase.sql");

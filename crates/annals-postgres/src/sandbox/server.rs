@@ -1,27 +1,26 @@
-//! Starts and stops a private server.
+//! Sets private servers up, finds them again and removes them.
 
 use std::fs;
-use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, chown};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
 
 use annals_events::Digest;
-use rustix::process::{Pid, geteuid, test_kill_process};
+use rustix::process::geteuid;
 
-use super::binaries::{Binaries, INSTALL_LINE};
-use crate::connect::{ConnectError, ConnectionSpec};
-use crate::fault::Fault;
+use super::binaries::{Binaries, major_of};
+use super::error::{SandboxError, io_error};
+use super::process::{
+    Guardian, ServerUser, command, data, is_running, kill_server, last_lines, server_pid,
+    server_user, start_detached,
+};
+use super::template::{Found, Making, Template};
+use crate::connect::ConnectionSpec;
 use crate::platform::Platform;
 use crate::session::SessionSettings;
 
-/// How long a server may take to get ready.
-const START_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The role and the database of a sandbox.
-const SUPERUSER: &str = "postgres";
+/// The role that logs in, and the database it finds.
+pub(super) const USER: &str = "postgres";
 
 /// When a sandbox ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,68 +46,20 @@ pub struct SandboxOptions<'a> {
     pub tcp_port: Option<u16>,
     /// Further server settings.
     pub settings: &'a [(&'a str, &'a str)],
-}
-
-/// Why there is no sandbox.
-#[derive(Debug, thiserror::Error)]
-pub enum SandboxError {
-    /// No server is installed.
-    #[error("no PostgreSQL server is installed (looked in PATH and the usual folders)")]
-    NotInstalled,
-    /// As root, the server needs another user.
-    #[error("PostgreSQL does not run as root, and there is no user {SUPERUSER:?} to run it as")]
-    NoUser,
-    /// The folder belongs to somebody else.
-    #[error("the sandbox folder {} belongs to another user", .0.display())]
-    ForeignFolder(PathBuf),
-    /// The file system or the operating system says no.
-    #[error("cannot {what} {}", path.display())]
-    Io {
-        /// What was tried.
-        what: &'static str,
-        /// With what.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A program of the server failed.
-    #[error("{program} failed: {output}")]
-    Program {
-        /// Which.
-        program: &'static str,
-        /// The end of what it printed.
-        output: String,
-    },
-    /// The server did not get ready.
-    #[error("the sandbox server did not get ready: {0}")]
-    NotReady(String),
-    /// It runs, but cannot be reached.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// Its preparation failed.
-    #[error("preparing the sandbox failed: {0}")]
-    Prepare(#[from] Fault),
-}
-
-impl SandboxError {
-    /// The next step, where there is one.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::NotInstalled => Some(format!(
-                "install one (Debian, Ubuntu: {INSTALL_LINE}), or set ANNALS_PG_BIN to the folder \
-                 with initdb and postgres"
-            )),
-            Self::NoUser => Some("run annals as an ordinary user".to_owned()),
-            Self::ForeignFolder(_) => Some("remove it, or set ANNALS_SANDBOX_DIR".to_owned()),
-            _ => None,
-        }
-    }
+    /// Where prepared clusters are kept to be copied ([`cache_folder`](super::cache_folder)); made if
+    /// need be. Without it, and where it cannot be used, every start pays for `initdb`.
+    pub cache: Option<&'a Path>,
+    /// The [lock on the folder](lock_folder), where another process may use the same one.
+    pub lock: Option<&'a fs::File>,
 }
 
 /// A running private server.
 pub struct Sandbox {
     folder: PathBuf,
-    guardian: Option<Child>,
+    platform: Platform,
+    version: String,
+    /// Ends the server, and removes the folder, when it is dropped.
+    _guardian: Option<Guardian>,
 }
 
 /// The folder of a workspace's lasting sandbox: short, private to the user, below `base`.
@@ -133,31 +84,9 @@ pub fn lock_folder(folder: &Path) -> Result<fs::File, SandboxError> {
     Ok(file)
 }
 
-/// Whom the server runs as: nobody else, or as root the user `postgres`.
-fn server_user() -> Result<Option<(u32, u32)>, SandboxError> {
-    if !geteuid().is_root() {
-        return Ok(None);
-    }
-    let ask = |flag: &str| -> Option<u32> {
-        let output = Command::new("id").args([flag, SUPERUSER]).output().ok()?;
-        String::from_utf8(output.stdout).ok()?.trim().parse().ok()
-    };
-    match (ask("-u"), ask("-g")) {
-        (Some(uid), Some(gid)) => Ok(Some((uid, gid))),
-        _ => Err(SandboxError::NoUser),
-    }
-}
-
-fn io_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> SandboxError + 'a {
-    move |source| SandboxError::Io { what, path: path.to_owned(), source }
-}
-
-fn data(folder: &Path) -> PathBuf {
-    folder.join("data")
-}
-
-fn server_log(folder: &Path) -> PathBuf {
-    folder.join("server.log")
+/// The file that says that a sandbox is whole: its platform, its version, the folder of its programs.
+fn ready(folder: &Path) -> PathBuf {
+    folder.join("ready")
 }
 
 impl Sandbox {
@@ -166,24 +95,33 @@ impl Sandbox {
     ///
     /// # Errors
     ///
-    /// When the server cannot be started again.
-    pub fn find(options: &SandboxOptions<'_>) -> Result<Option<Self>, SandboxError> {
-        let folder = options.folder;
-        if !folder.join("ready").exists() {
+    /// When the folder is somebody else's, or the server cannot be started again.
+    pub fn find(folder: &Path) -> Result<Option<Self>, SandboxError> {
+        let path = ready(folder);
+        if !path.exists() {
             return Ok(None);
         }
         let user = server_user()?;
         check_owner(folder, user)?;
-        let sandbox = Self { folder: folder.to_owned(), guardian: None };
+        let text = fs::read_to_string(&path).map_err(io_error("read", &path))?;
+        let mut lines = text.lines();
+        let (Some(platform), Some(version), Some(programs)) =
+            (lines.next().and_then(Platform::parse), lines.next(), lines.next())
+        else {
+            return Ok(None);
+        };
         if !is_running(folder) {
-            start_detached(options, user)?;
+            start_detached(folder, &Binaries::known(programs.into()), user)?;
         }
-        Ok(Some(sandbox))
+        let (folder, version) = (folder.to_owned(), version.to_owned());
+        Ok(Some(Self { folder, platform, version, _guardian: None }))
     }
 
-    /// Sets a server up in `options.folder`, starts it and prepares its database.
+    /// Sets a server up in `options.folder`, starts it and prepares its database; with a template in
+    /// the cache, by copying that.
     ///
-    /// What a crash left in the folder is removed first.
+    /// What a crash left in the folder is removed first. Whatever ends this process before the
+    /// sandbox is whole, the folder is removed.
     ///
     /// # Errors
     ///
@@ -191,34 +129,28 @@ impl Sandbox {
     pub async fn start(options: &SandboxOptions<'_>) -> Result<Self, SandboxError> {
         let folder = options.folder;
         let user = server_user()?;
+        clear(folder, user)?;
+        let mut guardian = Guardian::of(folder, options.binaries, user, options.lock)?;
         make_folder(folder, user)?;
-        init(options, user)?;
-        let guardian = match options.lifetime {
-            Lifetime::OfThisProcess => Some(start_guarded(options, user)?),
-            Lifetime::UntilStopped => {
-                start_detached(options, user)?;
-                None
+        let template = Template::of(options).map(|it| it.copy_or_make(&data(folder), user));
+        match template {
+            Some(Ok(Found::Copied)) => configure(options)?,
+            Some(Ok(Found::ToMake(making))) => make(options, user, &mut guardian, making).await?,
+            unusable => {
+                if let Some(Err(error)) = unusable {
+                    tracing::warn!("the cache of sandboxes cannot be used: {error}");
+                    remove_data(folder)?;
+                }
+                initdb(options, user)?;
+                configure(options)?;
+                if needs_preparation(options.platform) {
+                    guardian.start()?;
+                    prepare(options).await?;
+                    return finish(options, user, guardian, Stage::Running);
+                }
             }
-        };
-        let mut sandbox = Self { folder: folder.to_owned(), guardian };
-        if let Err(error) = sandbox.prepare(options.platform).await {
-            sandbox.end();
-            return Err(error);
         }
-        let ready = folder.join("ready");
-        fs::write(&ready, options.platform.as_str()).map_err(io_error("write", &ready))?;
-        Ok(sandbox)
-    }
-
-    async fn prepare(&self, platform: Platform) -> Result<(), SandboxError> {
-        if platform == Platform::Supabase {
-            let settings = SessionSettings { lock_timeout_ms: 0, ..SessionSettings::default() };
-            let mut session = self.spec().connect("annals/sandbox", &settings).await?;
-            let prepared = session.run(super::SUPABASE_SQL).await;
-            session.close().await;
-            prepared?;
-        }
-        Ok(())
+        finish(options, user, guardian, Stage::Stopped)
     }
 
     /// Its folder: data, socket, server log.
@@ -226,15 +158,41 @@ impl Sandbox {
         &self.folder
     }
 
-    /// How to log in.
+    /// What its database was prepared like.
+    pub fn platform(&self) -> Platform {
+        self.platform
+    }
+
+    /// The server's version, such as `15.18`.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The server's major version.
+    pub fn major(&self) -> u32 {
+        major_of(&self.version).unwrap_or_default()
+    }
+
+    /// How to log in as the role that migrations run as: the superuser, or what the platform lets a
+    /// customer be.
     pub fn spec(&self) -> ConnectionSpec {
-        ConnectionSpec::from_socket(&self.folder, SUPERUSER, SUPERUSER)
+        self.database_spec(USER)
+    }
+
+    /// As [`spec`](Self::spec), to another of its databases.
+    pub fn database_spec(&self, database: &str) -> ConnectionSpec {
+        ConnectionSpec::from_socket(&self.folder, USER, database)
+    }
+
+    /// How the superuser logs in to one of its databases.
+    pub fn superuser_spec(&self, database: &str) -> ConnectionSpec {
+        ConnectionSpec::from_socket(&self.folder, self.platform.superuser(), database)
     }
 
     /// A URL for `psql` and other programs.
     pub fn url(&self) -> String {
         let folder = self.folder.to_string_lossy().replace('/', "%2F");
-        format!("postgres://{SUPERUSER}@{folder}:5432/{SUPERUSER}")
+        format!("postgres://{USER}@{folder}:5432/{USER}")
     }
 
     /// The server's process id.
@@ -250,25 +208,100 @@ impl Sandbox {
     pub fn stop(folder: &Path) -> Result<bool, SandboxError> {
         if folder.exists() { clear(folder, server_user()?) } else { Ok(false) }
     }
+}
 
-    fn end(&mut self) {
-        if let Some(mut guardian) = self.guardian.take() {
-            // The guardian reads the end of its input, stops the server and removes the folder.
-            drop(guardian.stdin.take());
-            let _ = guardian.wait();
-            // As root, the guardian may not be allowed to remove the emptied folder itself.
-            let _ = fs::remove_dir(&self.folder);
+/// How far a sandbox is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Stopped,
+    Running,
+}
+
+fn needs_preparation(platform: Platform) -> bool {
+    !platform.preparation().is_empty()
+}
+
+/// Makes the cluster, keeps it as the template, and leaves it stopped in the sandbox's folder.
+async fn make(
+    options: &SandboxOptions<'_>,
+    user: ServerUser,
+    guardian: &mut Guardian,
+    making: Making,
+) -> Result<(), SandboxError> {
+    initdb(options, user)?;
+    configure(options)?;
+    if needs_preparation(options.platform) {
+        guardian.start()?;
+        prepare(options).await?;
+        guardian.end()?;
+    }
+    if let Err(error) = making.keep(&data(options.folder)) {
+        tracing::warn!("the sandbox could not be kept as a template: {error}");
+    }
+    Ok(())
+}
+
+/// From a whole cluster to a sandbox whose lifetime is as asked for.
+fn finish(
+    options: &SandboxOptions<'_>,
+    user: ServerUser,
+    mut guardian: Guardian,
+    stage: Stage,
+) -> Result<Sandbox, SandboxError> {
+    let (folder, platform) = (options.folder, options.platform);
+    let version = options.binaries.version()?;
+    let programs = options.binaries.folder().display();
+    let text = format!("{}\n{version}\n{programs}\n", platform.as_str());
+    let write_ready = || {
+        let ready = ready(folder);
+        fs::write(&ready, &text).map_err(io_error("write", &ready))
+    };
+    let guardian = match options.lifetime {
+        Lifetime::OfThisProcess => {
+            if stage == Stage::Stopped {
+                guardian.start()?;
+            }
+            write_ready()?;
+            Some(guardian)
         }
-    }
+        Lifetime::UntilStopped => {
+            // A server of the guardian would be in its session, and so in that of this terminal.
+            if stage == Stage::Running {
+                guardian.end()?;
+            }
+            start_detached(folder, options.binaries, user)?;
+            // A crash before this line: the guardian removes the folder, and the server ends when
+            // it misses its pid file. Behind it: the sandbox stays.
+            write_ready()?;
+            guardian.leave()?;
+            None
+        }
+    };
+    Ok(Sandbox { folder: folder.to_owned(), platform, version, _guardian: guardian })
 }
 
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        self.end();
-    }
+async fn prepare(options: &SandboxOptions<'_>) -> Result<(), SandboxError> {
+    let superuser = options.platform.superuser();
+    let spec = ConnectionSpec::from_socket(options.folder, superuser, USER);
+    prepare_database(&spec, options.platform).await
 }
 
-fn check_owner(folder: &Path, user: Option<(u32, u32)>) -> Result<(), SandboxError> {
+/// Gives a database what its platform has from the beginning. `spec` leads there as superuser.
+pub(super) async fn prepare_database(
+    spec: &ConnectionSpec,
+    platform: Platform,
+) -> Result<(), SandboxError> {
+    if !needs_preparation(platform) {
+        return Ok(());
+    }
+    let settings = SessionSettings { lock_timeout_ms: 0, ..SessionSettings::default() };
+    let mut session = spec.connect("annals/sandbox", &settings).await?;
+    let prepared = session.run(platform.preparation()).await;
+    session.close().await;
+    Ok(prepared?)
+}
+
+fn check_owner(folder: &Path, user: ServerUser) -> Result<(), SandboxError> {
     let owner = fs::symlink_metadata(folder).map_err(io_error("read", folder))?;
     let expected = user.map_or_else(|| geteuid().as_raw(), |(uid, _)| uid);
     if owner.is_dir() && owner.uid() == expected {
@@ -279,7 +312,7 @@ fn check_owner(folder: &Path, user: Option<(u32, u32)>) -> Result<(), SandboxErr
 }
 
 /// Stops the server in `folder` and removes it; says whether there was one.
-fn clear(folder: &Path, user: Option<(u32, u32)>) -> Result<bool, SandboxError> {
+fn clear(folder: &Path, user: ServerUser) -> Result<bool, SandboxError> {
     if !folder.exists() {
         return Ok(false);
     }
@@ -289,9 +322,16 @@ fn clear(folder: &Path, user: Option<(u32, u32)>) -> Result<bool, SandboxError> 
     Ok(true)
 }
 
+fn remove_data(folder: &Path) -> Result<(), SandboxError> {
+    let data = data(folder);
+    match data.exists() {
+        true => fs::remove_dir_all(&data).map_err(io_error("remove", &data)),
+        false => Ok(()),
+    }
+}
+
 /// A fresh folder only the server's user (and root) can enter: whoever reaches the socket is in.
-fn make_folder(folder: &Path, user: Option<(u32, u32)>) -> Result<(), SandboxError> {
-    clear(folder, user)?;
+fn make_folder(folder: &Path, user: ServerUser) -> Result<(), SandboxError> {
     let mut builder = fs::DirBuilder::new();
     builder.mode(0o700).create(folder).map_err(io_error("create", folder))?;
     if let Some((uid, gid)) = user {
@@ -300,42 +340,36 @@ fn make_folder(folder: &Path, user: Option<(u32, u32)>) -> Result<(), SandboxErr
     Ok(())
 }
 
-/// `program` as the server's user, in the server's folder, away from the terminal's signals.
-fn command(program: &Path, folder: &Path, user: Option<(u32, u32)>) -> Command {
-    let mut command = Command::new(program);
-    // A PG* variable meant for clients must not leak into the server.
-    for (name, _) in std::env::vars_os() {
-        if name.as_encoded_bytes().starts_with(b"PG") {
-            command.env_remove(name);
-        }
+/// An empty cluster.
+fn initdb(options: &SandboxOptions<'_>, user: ServerUser) -> Result<(), SandboxError> {
+    let program = options.binaries.program("initdb");
+    // It reads nothing. When this process is killed it goes on for a moment, and what it removes when
+    // it fails must not be the next sandbox's: until it has ended, it has the lock, too.
+    let lock = options.lock.map(fs::File::try_clone).transpose();
+    let lock = lock.map_err(io_error("keep the lock of", options.folder))?;
+    let output = command(&program, options.folder, user)
+        .args(["--no-sync", "-A", "trust", "-E", "UTF8", "--no-locale"])
+        .args(["-U", options.platform.superuser(), "-D"])
+        .arg(data(options.folder))
+        .stdin(lock.map_or_else(Stdio::null, Stdio::from))
+        .output()
+        .map_err(io_error("run", &program))?;
+    if output.status.success() {
+        return Ok(());
     }
-    command.current_dir(folder).env("LC_ALL", "C").process_group(0);
-    if let Some((uid, gid)) = user {
-        command.uid(uid).gid(gid);
-    }
-    command
+    let mut text = output.stdout;
+    text.extend_from_slice(&output.stderr);
+    Err(SandboxError::Program { program: "initdb", output: last_lines(&text) })
 }
 
-fn init(options: &SandboxOptions<'_>, user: Option<(u32, u32)>) -> Result<(), SandboxError> {
-    let folder = options.folder;
-    let data = data(folder);
-    let initdb = options.binaries.program("initdb");
-    let output = command(&initdb, folder, user)
-        .args(["--no-sync", "-U", SUPERUSER, "-A", "trust", "-E", "UTF8", "--no-locale", "-D"])
-        .arg(&data)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(io_error("run", &initdb))?;
-    if !output.status.success() {
-        let mut text = output.stdout;
-        text.extend_from_slice(&output.stderr);
-        return Err(SandboxError::Program { program: "initdb", output: last_lines(&text) });
-    }
+/// What belongs to this sandbox alone.
+fn configure(options: &SandboxOptions<'_>) -> Result<(), SandboxError> {
+    let data = data(options.folder);
     let mut config = format!(
         "listen_addresses = ''\nunix_socket_directories = '{}'\nport = 5432\n\
          fsync = off\nfull_page_writes = off\nmax_connections = 60\n\
          shared_buffers = '64MB'\nwal_level = logical\n",
-        folder.display()
+        options.folder.display()
     );
     if let Some(port) = options.tcp_port {
         config.push_str(&format!("listen_addresses = '127.0.0.1'\nport = {port}\n"));
@@ -346,130 +380,7 @@ fn init(options: &SandboxOptions<'_>, user: Option<(u32, u32)>) -> Result<(), Sa
     for (name, value) in options.settings {
         config.push_str(&format!("{name} = '{}'\n", value.replace('\'', "''")));
     }
+    // It is there already, as the server's user's, who writes it too.
     let path = data.join("postgresql.auto.conf");
-    let mut file =
-        fs::OpenOptions::new().append(true).open(&path).map_err(io_error("write", &path))?;
-    file.write_all(config.as_bytes()).map_err(io_error("write", &path))
-}
-
-fn last_lines(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(4)..].join("; ")
-}
-
-/// A server that outlives this process.
-fn start_detached(
-    options: &SandboxOptions<'_>,
-    user: Option<(u32, u32)>,
-) -> Result<(), SandboxError> {
-    let folder = options.folder;
-    let pg_ctl = options.binaries.program("pg_ctl");
-    // Nobody serves this folder, which was checked: what a server that was killed has left would
-    // only stop the next one, and may name a process of somebody else by now.
-    let _ = fs::remove_file(data(folder).join("postmaster.pid"));
-    let _ = fs::remove_file(folder.join(".s.PGSQL.5432.lock"));
-    let output = command(&pg_ctl, folder, user)
-        .args(["start", "-w", "-s", "-t", "30", "-D"])
-        .arg(data(folder))
-        .arg("-l")
-        .arg(server_log(folder))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .map_err(io_error("run", &pg_ctl))?;
-    if output.success() { Ok(()) } else { Err(not_ready(folder)) }
-}
-
-/// Waits for the end of its input, which comes when this process ends, however it ends; then stops
-/// the server and removes its folder. The server itself gets no input and no terminal signals.
-const GUARDIAN: &str = "\"$1\" -D \"$2/data\" </dev/null >\"$2/server.log\" 2>&1 & pid=$!\n\
-    read -r _\n\
-    kill -QUIT $pid 2>/dev/null\n\
-    wait $pid 2>/dev/null\n\
-    cd /\n\
-    rm -rf \"$2\"\n";
-
-fn start_guarded(
-    options: &SandboxOptions<'_>,
-    user: Option<(u32, u32)>,
-) -> Result<Child, SandboxError> {
-    let folder = options.folder;
-    let shell = Path::new("/bin/sh");
-    let mut guardian = command(shell, folder, user)
-        .args(["-c", GUARDIAN, "annals-sandbox"])
-        .arg(options.binaries.program("postgres"))
-        .arg(folder)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(io_error("run", shell))?;
-    let deadline = Instant::now() + START_TIMEOUT;
-    while !is_ready(folder) {
-        let ended = guardian.try_wait().map_err(io_error("wait for", shell))?;
-        if ended.is_some() || Instant::now() > deadline || server_failed(folder) {
-            let error = not_ready(folder);
-            drop(guardian.stdin.take());
-            let _ = guardian.wait();
-            return Err(error);
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    Ok(guardian)
-}
-
-fn server_failed(folder: &Path) -> bool {
-    fs::read_to_string(server_log(folder)).is_ok_and(|log| log.contains("FATAL:"))
-}
-
-fn not_ready(folder: &Path) -> SandboxError {
-    let log = fs::read(server_log(folder)).unwrap_or_default();
-    SandboxError::NotReady(match last_lines(&log) {
-        empty if empty.is_empty() => "it printed nothing".to_owned(),
-        lines => lines,
-    })
-}
-
-/// Lines of `postmaster.pid`: 1 the process, 8 its state (`src/include/utils/pidfile.h`).
-fn pid_file(folder: &Path) -> Option<Vec<String>> {
-    let text = fs::read_to_string(data(folder).join("postmaster.pid")).ok()?;
-    Some(text.lines().map(str::to_owned).collect())
-}
-
-fn is_ready(folder: &Path) -> bool {
-    pid_file(folder).and_then(|lines| Some(lines.get(7)?.trim() == "ready")) == Some(true)
-}
-
-fn server_pid(folder: &Path) -> Option<i32> {
-    pid_file(folder)?.first()?.trim().parse().ok()
-}
-
-fn is_running(folder: &Path) -> bool {
-    let Some(pid) = server_pid(folder).and_then(Pid::from_raw) else {
-        return false;
-    };
-    // The same number may be another process after a restart of the machine, and even another
-    // server: ours was told our data folder.
-    let command = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
-    let data = data(folder);
-    let data = data.as_os_str().as_encoded_bytes();
-    let is_ours = command.split(|&b| b == 0).any(|argument| argument == data);
-    test_kill_process(pid).is_ok() && (is_ours || !Path::new("/proc/self").exists())
-}
-
-fn kill_server(folder: &Path) {
-    if !is_running(folder) {
-        return;
-    }
-    let Some(pid) = server_pid(folder).and_then(Pid::from_raw) else {
-        return;
-    };
-    // SIGQUIT: at once, without a checkpoint; nothing of it is kept.
-    let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while test_kill_process(pid).is_ok() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    fs::write(&path, config).map_err(io_error("write", &path))
 }

@@ -1,11 +1,13 @@
 -- Makes a plain, throwaway PostgreSQL database look like a Supabase one to the
 -- migrations that run in it: the roles, schemas, functions, tables and default
 -- privileges that Supabase projects may take for granted. It is sent as one
--- batch by a superuser, works on PostgreSQL 13 and later, and may be repeated.
+-- batch by the superuser supabase_admin, works on PostgreSQL 13 and later, and
+-- may be repeated, in the same database or in another of the same server.
 
 -- Roles: policies and grants name them. Roles belong to the whole cluster, so
--- one that is already there (from another database) is left as it is. None can
--- log in; what Supabase's own services do through them does not happen here.
+-- one that is already there (from another database) is left as it is. Only
+-- postgres logs in; what Supabase's own services do through the others does not
+-- happen here.
 DO $$
 DECLARE
     wanted record;
@@ -13,21 +15,26 @@ BEGIN
     FOR wanted IN
         SELECT r.name, r.attributes
         FROM (VALUES
-            ('anon', 'NOINHERIT'),
-            ('authenticated', 'NOINHERIT'),
-            ('service_role', 'NOINHERIT BYPASSRLS'),
-            ('authenticator', 'NOINHERIT'),
-            ('supabase_admin', 'SUPERUSER CREATEDB CREATEROLE REPLICATION BYPASSRLS'),
-            ('supabase_auth_admin', 'NOINHERIT CREATEROLE'),
-            ('supabase_storage_admin', 'NOINHERIT CREATEROLE'),
-            ('dashboard_user', 'CREATEDB CREATEROLE REPLICATION')
+            ('anon', 'NOLOGIN NOINHERIT'),
+            ('authenticated', 'NOLOGIN NOINHERIT'),
+            ('service_role', 'NOLOGIN NOINHERIT BYPASSRLS'),
+            ('authenticator', 'NOLOGIN NOINHERIT'),
+            -- Migrations run as this role. It may do much, but it is no superuser.
+            ('postgres', 'LOGIN CREATEDB CREATEROLE REPLICATION BYPASSRLS'),
+            ('supabase_auth_admin', 'NOLOGIN NOINHERIT CREATEROLE'),
+            ('supabase_storage_admin', 'NOLOGIN NOINHERIT CREATEROLE'),
+            ('supabase_realtime_admin', 'NOLOGIN NOINHERIT'),
+            ('supabase_functions_admin', 'NOLOGIN NOINHERIT CREATEROLE'),
+            ('supabase_replication_admin', 'NOLOGIN REPLICATION'),
+            ('supabase_read_only_user', 'NOLOGIN BYPASSRLS'),
+            ('dashboard_user', 'NOLOGIN CREATEDB CREATEROLE REPLICATION')
         ) AS r (name, attributes)
         WHERE NOT EXISTS (
             SELECT FROM pg_catalog.pg_roles AS existing WHERE existing.rolname = r.name
         )
     LOOP
         BEGIN
-            EXECUTE format('CREATE ROLE %I NOLOGIN %s', wanted.name, wanted.attributes);
+            EXECUTE format('CREATE ROLE %I %s', wanted.name, wanted.attributes);
         EXCEPTION
             -- Another connection preparing its own database was faster.
             WHEN duplicate_object OR unique_violation THEN NULL;
@@ -36,18 +43,92 @@ BEGIN
 END
 $$;
 
--- Membership: the API connects as authenticator and becomes one of the three.
--- Granted only where it is missing, so that repeating the batch stays quiet.
+-- Membership. The API connects as authenticator and becomes one of three roles;
+-- postgres may become, and hand on, any of them. Supabase lets postgres write
+-- policies on the tables of storage and realtime by an extension of its own;
+-- here it can because it counts as their owner.
 DO $$
 DECLARE
-    api_role name;
+    wanted record;
 BEGIN
-    FOREACH api_role IN ARRAY ARRAY['anon', 'authenticated', 'service_role']::name[]
+    FOR wanted IN
+        SELECT m.granted, m.member, m.admin
+        FROM (VALUES
+            ('anon', 'authenticator', false),
+            ('authenticated', 'authenticator', false),
+            ('service_role', 'authenticator', false),
+            ('anon', 'postgres', true),
+            ('authenticated', 'postgres', true),
+            ('service_role', 'postgres', true),
+            ('authenticator', 'postgres', true),
+            ('supabase_storage_admin', 'postgres', false),
+            ('supabase_realtime_admin', 'postgres', false),
+            ('supabase_functions_admin', 'postgres', false),
+            ('pg_monitor', 'postgres', false),
+            ('pg_signal_backend', 'postgres', false),
+            ('pg_read_all_data', 'postgres', false),
+            ('pg_create_subscription', 'postgres', false),
+            ('pg_read_all_data', 'supabase_read_only_user', false)
+        ) AS m (granted, member, admin)
+        -- Some predefined roles came with later versions.
+        JOIN pg_catalog.pg_roles AS r ON r.rolname = m.granted
+        WHERE NOT EXISTS (
+            SELECT
+            FROM pg_catalog.pg_auth_members AS known
+            WHERE known.roleid = r.oid AND known.member = m.member::regrole
+        )
     LOOP
-        IF NOT pg_has_role('authenticator', api_role, 'MEMBER') THEN
-            EXECUTE format('GRANT %I TO authenticator', api_role);
-        END IF;
+        EXECUTE format('GRANT %I TO %I', wanted.granted, wanted.member)
+            || CASE WHEN wanted.admin THEN ' WITH ADMIN OPTION' ELSE '' END;
     END LOOP;
+END
+$$;
+
+-- Settings Supabase's extension lets postgres change, though it is no
+-- superuser. Such a grant exists since PostgreSQL 15.
+DO $$
+DECLARE
+    allowed text;
+BEGIN
+    IF current_setting('server_version_num')::int < 150000 THEN
+        RETURN;
+    END IF;
+    FOREACH allowed IN ARRAY ARRAY[
+        'session_replication_role', 'log_statement', 'log_min_duration_statement',
+        'log_min_messages', 'log_lock_waits', 'deadlock_timeout', 'track_functions',
+        'track_io_timing', 'wal_compression', 'auto_explain.log_min_duration',
+        'pgaudit.log', 'pgrst.db_schemas', 'pgrst.db_extra_search_path',
+        'pgrst.db_pre_request', 'pgrst.db_max_rows', 'pgrst.db_aggregates_enabled',
+        'pgrst.db_plan_enabled', 'pgrst.openapi_mode', 'app.settings.jwt_secret',
+        'app.settings.jwt_exp'
+    ]
+    LOOP
+        EXECUTE format(
+            'GRANT SET ON PARAMETER %s TO postgres',
+            array_to_string(ARRAY(
+                SELECT quote_ident(part) FROM unnest(string_to_array(allowed, '.')) AS part
+            ), '.')
+        );
+    END LOOP;
+END
+$$;
+
+ALTER ROLE anon SET statement_timeout = '3s';
+ALTER ROLE authenticated SET statement_timeout = '8s';
+ALTER ROLE authenticator SET statement_timeout = '8s';
+ALTER ROLE authenticator SET lock_timeout = '8s';
+ALTER ROLE postgres SET search_path = "$user", public, extensions;
+ALTER ROLE supabase_auth_admin SET search_path = auth;
+ALTER ROLE supabase_auth_admin SET idle_in_transaction_session_timeout = '60s';
+ALTER ROLE supabase_storage_admin SET search_path = storage;
+
+-- The database belongs to postgres, and with it, since 15, the schema public.
+DO $$
+BEGIN
+    EXECUTE format('ALTER DATABASE %I OWNER TO postgres', current_database());
+    IF current_setting('server_version_num')::int < 150000 THEN
+        ALTER SCHEMA public OWNER TO postgres;
+    END IF;
 END
 $$;
 
@@ -62,7 +143,9 @@ BEGIN
             ('auth', 'supabase_admin'),
             ('storage', 'supabase_admin'),
             ('realtime', 'supabase_admin'),
-            ('extensions', current_user::text)
+            ('graphql_public', 'supabase_admin'),
+            ('supabase_functions', 'supabase_admin'),
+            ('extensions', 'postgres')
         ) AS s (name, owner)
         WHERE NOT EXISTS (
             SELECT FROM pg_catalog.pg_namespace AS existing WHERE existing.nspname = s.name
@@ -74,10 +157,13 @@ END
 $$;
 
 -- Schema access: without USAGE no API role could even name what is inside.
-GRANT USAGE ON SCHEMA public, auth, storage, extensions, realtime
-    TO anon, authenticated, service_role;
+GRANT USAGE ON SCHEMA
+    public, auth, storage, realtime, graphql_public, supabase_functions, extensions
+    TO postgres, anon, authenticated, service_role;
 GRANT ALL ON SCHEMA auth TO supabase_auth_admin, dashboard_user;
 GRANT ALL ON SCHEMA storage TO supabase_storage_admin, dashboard_user;
+GRANT ALL ON SCHEMA realtime TO supabase_realtime_admin;
+GRANT ALL ON SCHEMA supabase_functions TO supabase_functions_admin;
 GRANT ALL ON SCHEMA extensions TO dashboard_user;
 
 -- Extensions: Supabase has these installed, apart from the public schema. A
@@ -89,7 +175,7 @@ BEGIN
     FOR wanted IN
         SELECT e.name
         FROM pg_catalog.pg_available_extensions AS e
-        WHERE e.name IN ('pgcrypto', 'uuid-ossp', 'pg_trgm')
+        WHERE e.name IN ('pgcrypto', 'uuid-ossp', 'pg_stat_statements')
           AND e.installed_version IS NULL
         ORDER BY e.name
     LOOP
@@ -162,6 +248,9 @@ CREATE TABLE IF NOT EXISTS auth.users (
     confirmation_sent_at timestamptz,
     recovery_token varchar(255),
     recovery_sent_at timestamptz,
+    email_change_token_new varchar(255),
+    email_change varchar(255),
+    email_change_sent_at timestamptz,
     last_sign_in_at timestamptz,
     raw_app_meta_data jsonb,
     raw_user_meta_data jsonb,
@@ -170,18 +259,61 @@ CREATE TABLE IF NOT EXISTS auth.users (
     updated_at timestamptz,
     phone text UNIQUE,
     phone_confirmed_at timestamptz,
+    phone_change text DEFAULT '',
+    phone_change_token varchar(255) DEFAULT '',
+    phone_change_sent_at timestamptz,
     confirmed_at timestamptz
         GENERATED ALWAYS AS (LEAST(email_confirmed_at, phone_confirmed_at)) STORED,
+    email_change_token_current varchar(255) DEFAULT '',
+    email_change_confirm_status smallint DEFAULT 0,
     banned_until timestamptz,
+    reauthentication_token varchar(255) DEFAULT '',
+    reauthentication_sent_at timestamptz,
     is_sso_user boolean NOT NULL DEFAULT false,
     deleted_at timestamptz,
     is_anonymous boolean NOT NULL DEFAULT false
 );
-ALTER TABLE auth.users OWNER TO supabase_auth_admin;
-ALTER TABLE auth.users ENABLE ROW LEVEL SECURITY;
 CREATE UNIQUE INDEX IF NOT EXISTS users_email_partial_key
     ON auth.users (email) WHERE is_sso_user = false;
-GRANT ALL ON auth.users TO dashboard_user;
+
+-- Seeds and sign-up functions write or join these two.
+CREATE TABLE IF NOT EXISTS auth.identities (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    provider_id text NOT NULL,
+    user_id uuid NOT NULL REFERENCES auth.users (id) ON DELETE CASCADE,
+    identity_data jsonb NOT NULL,
+    provider text NOT NULL,
+    last_sign_in_at timestamptz,
+    created_at timestamptz,
+    updated_at timestamptz,
+    email text GENERATED ALWAYS AS (lower(identity_data ->> 'email')) STORED,
+    UNIQUE (provider_id, provider)
+);
+CREATE TABLE IF NOT EXISTS auth.sessions (
+    id uuid PRIMARY KEY,
+    user_id uuid NOT NULL REFERENCES auth.users (id) ON DELETE CASCADE,
+    created_at timestamptz,
+    updated_at timestamptz,
+    factor_id uuid,
+    not_after timestamptz,
+    refreshed_at timestamp,
+    user_agent text,
+    ip inet,
+    tag text
+);
+DO $$
+DECLARE
+    table_name text;
+BEGIN
+    FOREACH table_name IN ARRAY ARRAY['users', 'identities', 'sessions']
+    LOOP
+        EXECUTE format('ALTER TABLE auth.%I OWNER TO supabase_auth_admin', table_name);
+        EXECUTE format('ALTER TABLE auth.%I ENABLE ROW LEVEL SECURITY', table_name);
+        -- Everything but ownership: references and triggers, yes; columns, no.
+        EXECUTE format('GRANT ALL ON auth.%I TO postgres, dashboard_user', table_name);
+    END LOOP;
+END
+$$;
 
 -- Storage: migrations insert buckets and put policies on the objects. Row level
 -- security is on and no policy is there, as in a new project.
@@ -219,7 +351,7 @@ ALTER TABLE storage.objects OWNER TO supabase_storage_admin;
 ALTER TABLE storage.buckets ENABLE ROW LEVEL SECURITY;
 ALTER TABLE storage.objects ENABLE ROW LEVEL SECURITY;
 GRANT ALL ON storage.buckets, storage.objects
-    TO anon, authenticated, service_role, dashboard_user;
+    TO postgres, anon, authenticated, service_role, dashboard_user;
 
 -- Path functions: policies on storage.objects commonly take a name apart.
 CREATE OR REPLACE FUNCTION storage.foldername(name text) RETURNS text[]
@@ -245,6 +377,52 @@ ALTER FUNCTION storage.foldername(text) OWNER TO supabase_storage_admin;
 ALTER FUNCTION storage.filename(text) OWNER TO supabase_storage_admin;
 ALTER FUNCTION storage.extension(text) OWNER TO supabase_storage_admin;
 
+-- Realtime: policies on the messages decide who may send and hear on a topic,
+-- triggers broadcast changes. Nobody listens here, so nothing is sent.
+CREATE TABLE IF NOT EXISTS realtime.messages (
+    topic text NOT NULL,
+    extension text NOT NULL,
+    payload jsonb,
+    event text,
+    private boolean DEFAULT false,
+    updated_at timestamp NOT NULL DEFAULT now(),
+    inserted_at timestamp NOT NULL DEFAULT now(),
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    PRIMARY KEY (id, inserted_at)
+) PARTITION BY RANGE (inserted_at);
+ALTER TABLE realtime.messages OWNER TO supabase_realtime_admin;
+ALTER TABLE realtime.messages ENABLE ROW LEVEL SECURITY;
+GRANT SELECT, INSERT, UPDATE ON realtime.messages
+    TO postgres, anon, authenticated, service_role;
+
+CREATE OR REPLACE FUNCTION realtime.topic() RETURNS text
+    LANGUAGE sql STABLE
+    AS $$ SELECT nullif(current_setting('realtime.topic', true), '') $$;
+
+CREATE OR REPLACE FUNCTION realtime.send(
+    payload jsonb, event text, topic text, private boolean DEFAULT true
+) RETURNS void
+    LANGUAGE sql
+    AS $$ SELECT $$;
+
+CREATE OR REPLACE FUNCTION realtime.broadcast_changes(
+    topic_name text, event_name text, operation text, table_name text,
+    table_schema text, new record, old record, level text DEFAULT 'ROW'
+) RETURNS void
+    LANGUAGE plpgsql
+    AS $$ BEGIN END $$;
+
+ALTER FUNCTION realtime.topic() OWNER TO supabase_realtime_admin;
+ALTER FUNCTION realtime.send(jsonb, text, text, boolean) OWNER TO supabase_realtime_admin;
+ALTER FUNCTION realtime.broadcast_changes(text, text, text, text, text, record, record, text)
+    OWNER TO supabase_realtime_admin;
+
+-- Webhooks: triggers made in the dashboard call this function. It calls nobody.
+CREATE OR REPLACE FUNCTION supabase_functions.http_request() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$ BEGIN RETURN coalesce(NEW, OLD); END $$;
+ALTER FUNCTION supabase_functions.http_request() OWNER TO supabase_functions_admin;
+
 -- Publication: migrations add their tables to it. The server's hint about
 -- wal_level is kept back, for nothing subscribes to a throwaway database.
 DO $$
@@ -260,16 +438,17 @@ BEGIN
     END IF;
 END
 $$;
+ALTER PUBLICATION supabase_realtime OWNER TO postgres;
 
 -- Default privileges: every new object in public is open to the API roles, so
 -- that row level security alone decides. A migration that forgets to switch it
 -- on must show here just what it would show there.
-ALTER DEFAULT PRIVILEGES FOR ROLE CURRENT_USER, supabase_admin IN SCHEMA public
-    GRANT ALL ON TABLES TO anon, authenticated, service_role;
-ALTER DEFAULT PRIVILEGES FOR ROLE CURRENT_USER, supabase_admin IN SCHEMA public
-    GRANT ALL ON FUNCTIONS TO anon, authenticated, service_role;
-ALTER DEFAULT PRIVILEGES FOR ROLE CURRENT_USER, supabase_admin IN SCHEMA public
-    GRANT ALL ON SEQUENCES TO anon, authenticated, service_role;
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres, supabase_admin IN SCHEMA public
+    GRANT ALL ON TABLES TO postgres, anon, authenticated, service_role;
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres, supabase_admin IN SCHEMA public
+    GRANT ALL ON FUNCTIONS TO postgres, anon, authenticated, service_role;
+ALTER DEFAULT PRIVILEGES FOR ROLE postgres, supabase_admin IN SCHEMA public
+    GRANT ALL ON SEQUENCES TO postgres, anon, authenticated, service_role;
 
 -- Search path: extension functions are found by their bare names. This is a
 -- setting of the database and so reaches the connections opened from now on.
