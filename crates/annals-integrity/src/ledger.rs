@@ -85,20 +85,26 @@ pub fn compare_ledger(
     mismatches
 }
 
+/// What differs, spelled: only where something does, as there are many rows.
+fn differs<T: PartialEq + ToString>(
+    what: &'static str,
+    ledger: &T,
+    log: &T,
+) -> Option<(&'static str, String, String)> {
+    (ledger != log).then(|| (what, ledger.to_string(), log.to_string()))
+}
+
 fn compare_row(row: &LedgerRow, change: &Change) -> Option<LedgerMismatch> {
-    let pairs = [
-        ("direction", row.direction.to_string(), change.direction.to_string()),
-        ("name", row.name.clone(), change.name.clone()),
-        ("file digest", row.file_raw.to_string(), change.file.raw.to_string()),
-        ("run", row.run.to_string(), change.key.run.to_string()),
-        ("step", row.step.to_string(), change.key.step.to_string()),
-        ("intent", row.intent_hash.to_string(), change.intent_hash.to_string()),
-        ("intent seq", row.intent_seq.to_string(), change.intent_seq.to_string()),
-    ];
     let transaction =
-        change.transaction.iter().map(|log| ("transaction", row.xid.clone(), log.clone()));
-    let (what, ledger, log) =
-        pairs.into_iter().chain(transaction).find(|(_, ledger, log)| ledger != log)?;
+        || change.transaction.as_ref().and_then(|log| differs("transaction", &row.xid, log));
+    let (what, ledger, log) = differs("direction", &row.direction, &change.direction)
+        .or_else(|| differs("name", &row.name, &change.name))
+        .or_else(|| differs("file digest", &row.file_raw, &change.file.raw))
+        .or_else(|| differs("run", &row.run, &change.key.run))
+        .or_else(|| differs("step", &row.step, &change.key.step))
+        .or_else(|| differs("intent", &row.intent_hash, &change.intent_hash))
+        .or_else(|| differs("intent seq", &row.intent_seq, &change.intent_seq.0))
+        .or_else(transaction)?;
     let (version, ordinal) = (row.version.clone(), row.ordinal);
     Some(LedgerMismatch::Different { version, ordinal, what, ledger, log })
 }

@@ -1,6 +1,6 @@
-//! The live schema against the one the last run left, and for itself.
+//! The live schema against the one the last run left.
 
-use annals_schema::{Change, Difference, ObjectKind, Snapshot};
+use annals_schema::{Change, Difference};
 
 use crate::finding::{CheckFamily, Finding, Severity};
 
@@ -51,70 +51,4 @@ fn change(change: &Change) -> String {
         }
     };
     format!("{} was {}, is {}", change.attribute, show(&change.before), show(&change.after))
-}
-
-/// What is wrong with a schema whatever was expected.
-pub fn check_validity(snapshot: &Snapshot) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (key, attributes) in snapshot.iter() {
-        let is = |attribute: &str, value: &str| {
-            attributes.get(attribute).is_some_and(|found| found == value)
-        };
-        let (id, severity, evidence, remedy) = match key.kind {
-            ObjectKind::Index if is("valid", "false") => (
-                "index.invalid",
-                Severity::Error,
-                "it is INVALID: a concurrent build did not finish, no query uses it",
-                "drop it concurrently and build it again",
-            ),
-            ObjectKind::Constraint if is("validated", "false") => (
-                "constraint.not_validated",
-                Severity::Warning,
-                "it is NOT VALID: rows from before it may break it",
-                "ALTER TABLE … VALIDATE CONSTRAINT in a migration",
-            ),
-            ObjectKind::Trigger if is("enabled", "no") => (
-                "trigger.disabled",
-                Severity::Warning,
-                "it is disabled",
-                "enable it in a migration, or drop it",
-            ),
-            _ => continue,
-        };
-        findings.push(Finding {
-            id,
-            family: CheckFamily::Schema(key.kind.family()),
-            severity,
-            subject: key.to_string(),
-            evidence: evidence.to_owned(),
-            remedy: remedy.to_owned(),
-        });
-    }
-    findings.extend(policies_without_row_security(snapshot));
-    findings
-}
-
-/// A policy on a table whose row level security is off protects nothing.
-fn policies_without_row_security(snapshot: &Snapshot) -> impl Iterator<Item = Finding> + '_ {
-    let off = snapshot.iter().filter(|(key, attributes)| {
-        key.kind == ObjectKind::RowSecurity
-            && attributes.get("enabled").is_some_and(|enabled| enabled == "false")
-    });
-    off.flat_map(|(table, _)| {
-        let prefix = format!("{}.", table.name);
-        let policies = snapshot.iter().filter(move |(key, _)| {
-            key.kind == ObjectKind::Policy && key.name.starts_with(&prefix)
-        });
-        policies.map(|(policy, _)| Finding {
-            id: "policy.without_row_security",
-            family: CheckFamily::Schema(ObjectKind::Policy.family()),
-            severity: Severity::Error,
-            subject: policy.to_string(),
-            evidence: format!(
-                "row level security is off for {}, so it protects nothing",
-                table.name
-            ),
-            remedy: "ALTER TABLE … ENABLE ROW LEVEL SECURITY in a migration".to_owned(),
-        })
-    })
 }

@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 
 use annals_events::{
-    Actor, Chain, CheckOutcome, Digest, Direction, Draft, Event, EventId, FORMAT_VERSION, FileRef,
-    LeafHash, LogCreated, Origin, Recorded, RunId, StepMode, StepStarted, StepSucceeded, Timestamp,
-    Version, seal,
+    Actor, Chain, CheckLevel, CheckOutcome, Digest, Direction, Draft, Event, EventId,
+    FORMAT_VERSION, FileRef, LeafHash, LogCreated, Origin, Recorded, RunId, StepMode, StepStarted,
+    StepSucceeded, Timestamp, Version, seal,
 };
 use annals_integrity::{
-    CheckFamily, Finding, LedgerMismatch, Severity, check_files, check_ledger, check_schema,
-    check_validity, compare_files, compare_ledger, family_outcomes,
+    CheckFamily, CheckScope, Finding, LedgerMismatch, NotMade, Severity, check_files, check_ledger,
+    check_schema, compare_files, compare_ledger, family_outcomes,
 };
 use annals_migrations::{LoadOptions, MigrationSet, load};
 use annals_projections::{History, LedgerRow, replay};
@@ -432,101 +432,18 @@ fn picture(objects: &[Drawn<'_>]) -> Snapshot {
     let attributes = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
         pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
     };
-    Snapshot::new(objects.iter().map(|(kind, name, pairs)| Object {
-        attributes: attributes(pairs),
-        kind: *kind,
-        name: name.to_string(),
-    }))
+    Snapshot::new(
+        15,
+        objects.iter().map(|(kind, name, pairs)| Object {
+            attributes: attributes(pairs),
+            kind: *kind,
+            name: name.to_string(),
+        }),
+    )
 }
 
 fn found(findings: &[Finding]) -> Vec<(&str, Severity, &str)> {
     findings.iter().map(|f| (f.id, f.severity, f.subject.as_str())).collect()
-}
-
-#[test]
-fn invalid_objects_are_found_whatever_was_expected() {
-    use ObjectKind::{Constraint, Index, Trigger};
-    let snapshot = picture(&[
-        (Index, "public.bad", &[("valid", "false")]),
-        (Index, "public.good", &[("valid", "true")]),
-        (Constraint, "public.a.new", &[("validated", "false")]),
-        (Constraint, "public.a.old", &[("validated", "true")]),
-        (Trigger, "public.a.off", &[("enabled", "no")]),
-        (Trigger, "public.a.on", &[("enabled", "yes")]),
-        (Trigger, "public.a.replica", &[("enabled", "on replicas")]),
-    ]);
-    let findings = check_validity(&snapshot);
-    let expected = [
-        ("trigger.disabled", Severity::Warning, "trigger public.a.off"),
-        ("constraint.not_validated", Severity::Warning, "constraint public.a.new"),
-        ("index.invalid", Severity::Error, "index public.bad"),
-    ];
-    assert_eq!(found(&findings), expected);
-    let families = [Family::TableStructure, Family::Constraints, Family::Indexes];
-    let of: Vec<CheckFamily> = findings.iter().map(|f| f.family).collect();
-    assert_eq!(of, families.map(CheckFamily::Schema));
-}
-
-#[test]
-fn an_attribute_counts_only_for_the_kind_it_belongs_to() {
-    let snapshot = picture(&[
-        (ObjectKind::Table, "public.a", &[("valid", "false"), ("validated", "false")]),
-        (ObjectKind::Index, "public.i", &[("validated", "false"), ("enabled", "no")]),
-        (ObjectKind::Constraint, "public.a.c", &[("valid", "false")]),
-    ]);
-    assert_eq!(check_validity(&snapshot), []);
-}
-
-#[test]
-fn a_policy_without_row_security_protects_nothing() {
-    use ObjectKind::{Policy, RowSecurity};
-    let snapshot = picture(&[
-        (RowSecurity, "public.a", &[("enabled", "false"), ("forced", "true")]),
-        (Policy, "public.a.own", &[]),
-        (RowSecurity, "public.b", &[("enabled", "true")]),
-        (Policy, "public.b.own", &[]),
-        (RowSecurity, "public.c", &[("enabled", "false")]),
-    ]);
-    let findings = check_validity(&snapshot);
-    let expected = [("policy.without_row_security", Severity::Error, "policy public.a.own")];
-    assert_eq!(found(&findings), expected);
-    assert_eq!(findings[0].family, CheckFamily::Schema(Family::Permissions));
-    assert_eq!(
-        findings[0].evidence,
-        "row level security is off for public.a, so it protects nothing"
-    );
-}
-
-#[test]
-fn every_policy_without_row_security_is_named() {
-    use ObjectKind::{Policy, RowSecurity};
-    let snapshot = picture(&[
-        (RowSecurity, "public.a", &[("enabled", "false")]),
-        (Policy, "public.a.read", &[]),
-        (Policy, "public.a.write", &[]),
-    ]);
-    let findings = check_validity(&snapshot);
-    let subjects: Vec<&str> = findings.iter().map(|f| f.subject.as_str()).collect();
-    assert_eq!(subjects, ["policy public.a.read", "policy public.a.write"]);
-}
-
-#[test]
-fn a_policy_belongs_to_its_own_table_and_to_no_other_that_begins_alike() {
-    use ObjectKind::{Policy, RowSecurity};
-    let off: &[(&str, &str)] = &[("enabled", "false")];
-    let on: &[(&str, &str)] = &[("enabled", "true")];
-    let others = [
-        (RowSecurity, "public.a", off),
-        (RowSecurity, "public.ab", on),
-        (Policy, "public.ab.own", &[]),
-        (RowSecurity, "public.\"a.b\"", on),
-        (Policy, "public.\"a.b\".own", &[]),
-        (RowSecurity, "other.public", on),
-        (Policy, "other.public.a", &[]),
-    ];
-    assert_eq!(check_validity(&picture(&others)), []);
-    let quoted = [(RowSecurity, "public.\"a.b\"", off), (Policy, "public.\"a.b\".own", &[])];
-    assert_eq!(check_validity(&picture(&quoted)).len(), 1);
 }
 
 #[test]
@@ -565,6 +482,10 @@ fn finding(family: CheckFamily, severity: Severity) -> Finding {
     Finding { id: "x", family, severity, subject, evidence, remedy }
 }
 
+fn scope(level: CheckLevel, schema_compared: bool) -> CheckScope {
+    CheckScope { level, families: CheckFamily::ALL.to_vec(), schema_compared }
+}
+
 #[test]
 fn a_family_fails_on_errors_only_and_passes_only_when_it_was_checked() {
     use CheckOutcome::{Failed, NotChecked, Passed};
@@ -574,14 +495,38 @@ fn a_family_fails_on_errors_only_and_passes_only_when_it_was_checked() {
         finding(CheckFamily::Schema(Family::Constraints), Severity::Warning),
         finding(CheckFamily::History, Severity::Note),
     ];
-    let checked = family_outcomes(&findings, true);
+    let checked = family_outcomes(&findings, &[], &scope(CheckLevel::Standard, true));
     assert_eq!([checked.history, checked.indexes, checked.constraints], [Passed, Failed, Passed]);
     assert_eq!([checked.permissions, checked.table_structure], [Passed, Passed]);
-    assert_eq!(checked.data_consistency, NotChecked);
-    let unchecked = family_outcomes(&findings, false);
+    assert_eq!(checked.data_consistency, Passed);
+    let unchecked = family_outcomes(&findings, &[], &scope(CheckLevel::Standard, false));
     assert_eq!([unchecked.history, unchecked.indexes], [Passed, Failed]);
     let rest = [unchecked.constraints, unchecked.permissions, unchecked.table_structure];
     assert_eq!(rest, [NotChecked; 3]);
-    let history = family_outcomes(&[finding(CheckFamily::History, Severity::Error)], false);
+    let error = [finding(CheckFamily::History, Severity::Error)];
+    let history = family_outcomes(&error, &[], &scope(CheckLevel::Quick, false));
     assert_eq!(history.history, Failed);
+}
+
+#[test]
+fn data_is_not_passed_without_reading_rows_and_no_family_with_something_not_made() {
+    use CheckOutcome::{Failed, NotChecked, Passed};
+    let quick = family_outcomes(&[], &[], &scope(CheckLevel::Quick, true));
+    assert_eq!([quick.data_consistency, quick.indexes], [NotChecked, Passed]);
+    let not_made = |family| NotMade {
+        id: "x",
+        family,
+        subject: "table public.t".to_owned(),
+        kind: "privilege",
+        reason: "permission denied".to_owned(),
+    };
+    let cut = [not_made(CheckFamily::Data)];
+    let full = scope(CheckLevel::Full, true);
+    let checked = family_outcomes(&[], &cut, &full);
+    assert_eq!([checked.data_consistency, checked.indexes], [NotChecked, Passed]);
+    let error = [finding(CheckFamily::Data, Severity::Error)];
+    assert_eq!(family_outcomes(&error, &cut, &full).data_consistency, Failed);
+    let only = CheckScope { families: vec![CheckFamily::Data], ..full };
+    let checked = family_outcomes(&[], &[], &only);
+    assert_eq!([checked.data_consistency, checked.indexes], [Passed, NotChecked]);
 }

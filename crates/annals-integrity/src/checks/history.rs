@@ -1,0 +1,118 @@
+//! Log, ledger and files. Their findings come from the log, not from a query.
+
+use annals_events::CheckLevel::Quick;
+
+use super::Check;
+use crate::finding::CheckFamily::History;
+use crate::finding::Severity::{Error, Warning};
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "file.reformatted",
+        family: History,
+        level: Quick,
+        severity: Warning,
+        looks_at: "the file of an applied migration differs from the one that ran, in formatting only",
+        remedy: "nothing; or restore the file as it was",
+        damage: "a comment is added to the file of an applied migration",
+    },
+    Check {
+        id: "file.changed",
+        family: History,
+        level: Quick,
+        severity: Error,
+        looks_at: "the SQL of an applied migration's file is not the SQL that ran",
+        remedy: "restore the file from version control and write the change as a new migration",
+        damage: "a column is added to CREATE TABLE in the file of an applied migration",
+    },
+    Check {
+        id: "file.missing",
+        family: History,
+        level: Quick,
+        severity: Error,
+        looks_at: "the file of an applied migration is gone",
+        remedy: "restore the file from version control",
+        damage: "the file of an applied migration is deleted",
+    },
+    Check {
+        id: "file.out_of_order",
+        family: History,
+        level: Quick,
+        severity: Warning,
+        looks_at: "a migration is not applied although a later one is",
+        remedy: "give it a newer version, or apply it with --allow-out-of-order",
+        damage: "a migration 2 is written after migration 3 was applied",
+    },
+    Check {
+        id: "ledger.diverged",
+        family: History,
+        level: Quick,
+        severity: Error,
+        looks_at: "the log says a change took effect, and the target's ledger has no row of it",
+        remedy: "go back to the server that has it, restore it, or record the loss with: annals adopt --lost",
+        damage: "DELETE FROM annals.ledger",
+    },
+    Check {
+        id: "ledger.unknown_row",
+        family: History,
+        level: Quick,
+        severity: Error,
+        looks_at: "the target's ledger has a row the log knows nothing of",
+        remedy: "a row was added by hand, or the log was replaced: compare with a copy of the log",
+        damage: "a row is inserted into the ledger by hand",
+    },
+    Check {
+        id: "ledger.different",
+        family: History,
+        level: Quick,
+        severity: Error,
+        looks_at: "a row of the ledger says something else than the log",
+        remedy: "one of the two was edited: compare both with a copy of the log",
+        damage: "the name in a row of the ledger is updated by hand",
+    },
+    Check {
+        id: "log.older",
+        family: History,
+        level: Quick,
+        severity: Error,
+        looks_at: "the ledger names an event behind the end of this log",
+        remedy: "this is an older copy of the log: fetch the newest one",
+        damage: "the log's folder is put back to yesterday's",
+    },
+    Check {
+        id: "log.other",
+        family: History,
+        level: Quick,
+        severity: Error,
+        looks_at: "the ledger was written with another log",
+        remedy: "fetch the log this target was migrated with; a new one never takes over silently",
+        damage: "another workspace's log is put in place of this one",
+    },
+    Check {
+        id: "step.half_done",
+        family: History,
+        level: Quick,
+        severity: Error,
+        looks_at: "a migration outside a transaction stopped half-way",
+        remedy: "finish it with: annals migrate, or annals rollback --last 1",
+        damage: "a concurrent index build fails on a duplicate",
+    },
+    Check {
+        id: "schema.other_major",
+        family: History,
+        level: Quick,
+        severity: Warning,
+        looks_at: "the schema was recorded on another major version of PostgreSQL, so it is not compared",
+        remedy: "the next run records the schema anew",
+        damage: "pg_upgrade",
+    },
+    Check {
+        id: "schema.not_recorded",
+        family: History,
+        level: Quick,
+        severity: Warning,
+        looks_at: "the last run was cut short before it recorded the schema it left",
+        remedy: "look at the schema yourself; the next run records it anew",
+        damage: "annals is killed between a step and the end of its run",
+    },
+];
