@@ -22,7 +22,7 @@ const MANY: usize = 60;
 const REASONS: &[(&str, &str)] = &[
     (
         "message RESET SESSION",
-        "the session as it began, BEGIN with its limits, is the lock still ours, the ledger row, the file",
+        "the session as it began, BEGIN with its limits, has the lock been ours, the ledger row, the file",
     ),
     (
         "message SELECT pg_catalog.set_config('synchronous_commit'",

@@ -2,11 +2,12 @@
 //! between BEGIN and COMMIT on the same durable server. Prints ratios; judges nothing.
 //!
 //! `migrate [--sizes N,N…] [--rounds N]` · `migrate peers [--sizes N,N…] [--rounds N]` ·
-//! `migrate startup [--rounds N]`
+//! `migrate proof [--sizes N,N…] [--rounds N]` · `migrate startup [--rounds N]`
 
 mod counts;
 mod measure;
 mod peers;
+mod proof;
 mod startup;
 mod workload;
 
@@ -22,6 +23,8 @@ enum Part {
     Floor,
     /// The same with other runners.
     Peers,
+    /// Rehearsals, and `psql` with the same files.
+    Proof,
     /// Commands that find nothing to do.
     Startup,
 }
@@ -41,6 +44,7 @@ fn options() -> Options {
         let number = |text: &str| text.parse::<usize>().expect("a number");
         match word.as_str() {
             "peers" => options.part = Part::Peers,
+            "proof" => options.part = Part::Proof,
             "startup" => options.part = Part::Startup,
             "--sizes" => options.sizes = Some(value().split(',').map(number).collect()),
             "--rounds" => options.rounds = Some(number(&value())),
@@ -113,6 +117,9 @@ fn main() {
         return;
     }
     let options = options();
+    if matches!(options.part, Part::Proof) {
+        return proof::print(&options);
+    }
     let server =
         Server::start_with(ServerOptions { durable: true, tcp: true, ..Default::default() });
     println!(
@@ -121,6 +128,7 @@ fn main() {
     match options.part {
         Part::Floor => floor(&server, &options),
         Part::Peers => peers::print(&server, &options),
+        Part::Proof => unreachable!("it has a server of its own"),
         Part::Startup => startup::print(&server, options.rounds.unwrap_or(startup::ROUNDS)),
     }
 }

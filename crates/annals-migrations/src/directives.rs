@@ -7,6 +7,8 @@ use crate::backfill::{self, BackfillDirective};
 pub struct Directives {
     /// `backfill=<table>.<column>`: the statement is run for batch after batch of that key.
     pub backfill: Option<BackfillDirective>,
+    /// `irreversible="reason"`: there is no way back from this migration, and why.
+    pub irreversible: Option<String>,
     /// `transaction=on|off`: whether the whole file is one transaction. Default on.
     pub transaction: bool,
     /// `lock_timeout=<duration>`: longest wait for a lock, in milliseconds; 0 waits for ever.
@@ -19,6 +21,7 @@ impl Default for Directives {
     fn default() -> Self {
         Self {
             backfill: None,
+            irreversible: None,
             transaction: true,
             lock_timeout_ms: None,
             statement_timeout_ms: None,
@@ -37,7 +40,10 @@ pub struct DirectiveError {
 }
 
 const KNOWN: &str = "transaction=on|off, lock_timeout=<duration>, statement_timeout=<duration>, \
-    backfill=<table>.<column>, batch=<rows>, pause=<duration>";
+    backfill=<table>.<column>, batch=<rows>, pause=<duration>, irreversible=\"<reason>\"";
+
+/// The longest reason that is read.
+const MAX_REASON_CHARS: usize = 500;
 
 /// The longest timeout PostgreSQL takes: 2^31 − 1 ms, about 24 days.
 const MAX_TIMEOUT_MS: u64 = i32::MAX as u64;
@@ -56,6 +62,22 @@ pub fn parse_duration_ms(text: &str) -> Option<u64> {
         _ => return None,
     };
     number.checked_mul(factor).filter(|&ms| ms <= MAX_TIMEOUT_MS)
+}
+
+/// Reads a reason: words between quotation marks.
+fn parse_reason(value: &str) -> Result<String, String> {
+    let inside = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+    let reason = inside.map(str::trim).filter(|reason| !reason.is_empty());
+    match reason {
+        Some(reason) if reason.contains('"') => {
+            Err("a reason has no quotation marks in it".to_owned())
+        }
+        Some(reason) if reason.chars().count() > MAX_REASON_CHARS => {
+            Err(format!("a reason has at most {MAX_REASON_CHARS} characters"))
+        }
+        Some(reason) => Ok(reason.to_owned()),
+        None => Err("say why: irreversible=\"the old values are not kept\"".to_owned()),
+    }
 }
 
 /// The text behind `-- annals:` if `comment` is a directive.
@@ -151,6 +173,7 @@ fn apply(
             let (batch, pause_ms) = (backfill::DEFAULT_BATCH, backfill::DEFAULT_PAUSE_MS);
             directives.backfill = Some(BackfillDirective { table, column, batch, pause_ms });
         }
+        ("irreversible", _) => directives.irreversible = Some(parse_reason(value)?),
         ("batch", _) => pace.batch = Some(backfill::parse_batch(value)?),
         ("pause", _) => pace.pause_ms = duration()?,
         _ => return Err(format!("unknown directive {key:?}; known are {KNOWN}")),
@@ -178,6 +201,7 @@ mod tests {
         ]);
         let expected = Directives {
             backfill: None,
+            irreversible: None,
             transaction: false,
             lock_timeout_ms: Some(500),
             statement_timeout_ms: Some(300_000),
@@ -195,6 +219,25 @@ mod tests {
             assert!(read(&[bad]).is_err(), "{bad}");
         }
         assert!(read(&["-- annals: lock_timeout=1s", "-- annals: lock_timeout=2s"]).is_err());
+    }
+
+    #[test]
+    fn what_has_no_way_back_says_why() {
+        let reason = |line: &str| read(&[line]).map(|read| read.irreversible);
+        let said =
+            reason("-- annals: irreversible=\"drops the old, unused rows\", lock_timeout=1s");
+        assert_eq!(said, Ok(Some("drops the old, unused rows".to_owned())));
+        for bad in [
+            "-- annals: irreversible",
+            "-- annals: irreversible=",
+            "-- annals: irreversible=\"\"",
+            "-- annals: irreversible=\"  \"",
+            "-- annals: irreversible=yes",
+            "-- annals: irreversible=\"a\" because",
+            "-- annals: irreversible=\"a\", irreversible=\"b\"",
+        ] {
+            assert!(reason(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -26,7 +26,9 @@ pub use class::{OutsideObject, ReindexScope, StatementClass};
 pub use cut::{Cut, CutError, Cutter, MAX_STATEMENT_BYTES};
 pub use directives::{DirectiveError, Directives, parse_duration_ms};
 pub use index_form::{IndexForm, index_as};
-pub use load::{INLINE_FILE_BYTES, LoadOptions, MAX_FILE_BYTES, ORDER_FILE, load};
+pub use load::{
+    INLINE_FILE_BYTES, LoadOptions, MAX_FILE_BYTES, ORDER_FILE, STACK_BYTES, load, read_ahead,
+};
 pub use names::{NameError, migration_file_name, name_is_valid, rollback_file_name};
 pub use plan::{
     BLOCK_BYTES, PLAN_FORMAT, Plan, PlannedStatement, PlannedStep, Precondition, StreamedFile,

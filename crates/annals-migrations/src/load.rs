@@ -27,6 +27,35 @@ const USUAL_FILE_BYTES: usize = 16 << 10;
 /// The most files of one folder.
 const MAX_FILES: usize = 100_000;
 
+/// Fewer files than this are read by whoever asks for them.
+const WORTH_A_THREAD: usize = 32;
+
+/// The stack of a thread that reads SQL: it takes some for each level of nesting, and memory that is
+/// not touched costs nothing.
+pub const STACK_BYTES: usize = 256 << 20;
+
+/// Reads the SQL of `files` whose time has come, on two processors where there are many.
+///
+/// What is wrong with it is said by [`SourceFile::script`], as ever.
+pub fn read_ahead<'a>(files: impl Iterator<Item = &'a SourceFile>) {
+    let files: Vec<&SourceFile> = files.filter(|file| !file.is_read()).collect();
+    if files.len() < WORTH_A_THREAD {
+        return;
+    }
+    let read = |files: &[&SourceFile]| {
+        for file in files {
+            let _ = file.script();
+        }
+    };
+    let (mine, theirs) = files.split_at(files.len() / 2);
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().stack_size(STACK_BYTES);
+        // Where there is no thread to be had, they are read when they are asked for.
+        let _ = thread.spawn_scoped(scope, || read(theirs));
+        read(mine);
+    });
+}
+
 /// What to load, and how strictly.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
@@ -69,7 +98,7 @@ pub fn load(options: &LoadOptions) -> Result<MigrationSet, Vec<Problem>> {
             );
             problems.push(problem(down.path(), reason));
         }
-        if down.is_none() && options.require_rollback {
+        if down.is_none() && options.require_rollback && !is_irreversible(&up) {
             let wanted = options.rollbacks.join(names::rollback_file_name(&version, &name));
             let reason = format!("has no rollback; write {}", wanted.display());
             problems.push(problem(up.path(), reason));
@@ -84,6 +113,11 @@ pub fn load(options: &LoadOptions) -> Result<MigrationSet, Vec<Problem>> {
     let migrations = pin_order(options, migrations, &mut problems);
     problems.sort_by(|a, b| (&a.path, a.position).cmp(&(&b.path, b.position)));
     if problems.is_empty() { Ok(MigrationSet::in_order(migrations)) } else { Err(problems) }
+}
+
+/// Whether the file says that there is no way back. One that cannot be read says nothing.
+fn is_irreversible(file: &SourceFile) -> bool {
+    file.script().is_ok_and(|script| script.directives.irreversible.is_some())
 }
 
 fn problem(path: &Path, reason: impl Into<String>) -> Problem {
@@ -112,6 +146,7 @@ fn read_folder(
         problems.push(problem(folder, format!("holds more than {MAX_FILES} files")));
         return (files, problems);
     }
+    let mut buffer = Vec::with_capacity(USUAL_FILE_BYTES);
     for (name, entry) in entries {
         let path = folder.join(&name);
         let Some(name) = name.to_str() else {
@@ -121,7 +156,7 @@ fn read_folder(
         if name.starts_with('.') || name == "README.md" || name == ORDER_FILE {
             continue;
         }
-        match read_file(&entry, &path, name, suffix) {
+        match read_file(&entry, &path, (name, suffix), &mut buffer) {
             Ok((version, stem, file)) => insert(&mut files, version, stem, file, &mut problems),
             Err(found) => problems.push(found),
         }
@@ -147,8 +182,8 @@ fn insert(
 fn read_file(
     entry: &fs::DirEntry,
     path: &Path,
-    name: &str,
-    suffix: &'static str,
+    (name, suffix): (&str, &'static str),
+    buffer: &mut Vec<u8>,
 ) -> Result<(Version, String, SourceFile), Problem> {
     let full = entry.path();
     let io = |error: std::io::Error| problem(path, format!("cannot be read: {error}"));
@@ -164,13 +199,16 @@ fn read_file(
         .map_err(|error: NameError| problem(path, format!("{error}; rename it")))?;
     let mut opened = fs::File::open(&full).map_err(io)?;
     // Most files are read by one call into this, and a second one that says that it was all.
-    let mut bytes = Vec::with_capacity(USUAL_FILE_BYTES);
-    opened.by_ref().take(INLINE_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
-    if bytes.len() as u64 <= INLINE_FILE_BYTES {
-        bytes.shrink_to_fit();
-        return Ok((version, stem, SourceFile::new(path, bytes)?));
+    buffer.clear();
+    opened.by_ref().take(INLINE_FILE_BYTES + 1).read_to_end(buffer).map_err(io)?;
+    if buffer.len() as u64 <= INLINE_FILE_BYTES {
+        let file = SourceFile::new(path, buffer.as_slice().to_vec())?;
+        if buffer.capacity() > USUAL_FILE_BYTES {
+            *buffer = Vec::with_capacity(USUAL_FILE_BYTES);
+        }
+        return Ok((version, stem, file));
     }
-    let mut all = bytes.as_slice().chain(opened).take(MAX_FILE_BYTES + 1);
+    let mut all = buffer.as_slice().chain(opened).take(MAX_FILE_BYTES + 1);
     let (raw, blocks, bytes) = stream::measure(&mut all).map_err(io)?;
     if bytes > MAX_FILE_BYTES {
         return Err(problem(path, "is larger than 1 GiB; load bulk data with another tool"));
@@ -285,6 +323,17 @@ mod tests {
             "99999999999999999999999_f",
         ];
         assert_eq!(Folder::new(&files).order(), expected);
+    }
+
+    #[test]
+    fn what_is_declared_irreversible_needs_no_rollback() {
+        let declared = "-- annals: irreversible=\"the rows are gone\"\nselect 1;";
+        let folder = Folder::new(&[("migrations/1_a.sql", declared), ("migrations/2_b.sql", SQL)]);
+        let problems = folder.load().unwrap_err();
+        assert_eq!(
+            problems,
+            ["migrations/2_b.sql: has no rollback; write rollbacks/2_b_rollback.sql"]
+        );
     }
 
     #[test]

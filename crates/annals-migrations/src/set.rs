@@ -108,6 +108,11 @@ impl SourceFile {
         self.raw
     }
 
+    /// Whether its SQL has been read.
+    pub(crate) fn is_read(&self) -> bool {
+        self.script.get().is_some()
+    }
+
     /// Its SQL, read on the first call.
     ///
     /// # Errors

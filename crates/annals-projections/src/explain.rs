@@ -339,6 +339,9 @@ fn evidence(timeline: &Timeline, recorded: &Recorded) -> Vec<(&'static str, Stri
         }
         Event::TargetRegistered(e) => {
             add("platform", e.platform.clone());
+            if let Some(reason) = &e.reason {
+                add("reason", reason.clone());
+            }
             add("server_version", e.server_version.clone());
         }
         Event::PlanMade(e) => {

@@ -1,6 +1,6 @@
 //! What has been applied and rolled back, in the order it happened.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use annals_events::{
     Direction, Event, FileRef, LeafHash, ReconciledAs, Recorded, RecordedError, RunId, Seq,
@@ -88,6 +88,8 @@ pub struct History {
     changes: Vec<Change>,
     failures: Vec<Failure>,
     applied: Vec<Change>,
+    /// The versions of `applied`: thousands of steps are not each looked for among all others.
+    versions: HashSet<Version>,
     open: HashMap<StepKey, Intent>,
     adopting: Vec<Announced>,
 }
@@ -106,6 +108,11 @@ impl History {
     /// The migrations applied now, in the order they were applied.
     pub fn applied(&self) -> &[Applied] {
         &self.applied
+    }
+
+    /// Whether `version` is applied.
+    pub fn is_applied(&self, version: &Version) -> bool {
+        self.versions.contains(version)
     }
 
     /// The last change of `version`, if it is applied.
@@ -139,28 +146,42 @@ impl History {
             duration_us: measured.as_ref().map(|(duration_us, _)| *duration_us),
             transaction: measured.map(|(_, transaction)| transaction),
         };
-        self.applied.retain(|applied| applied.version != change.version);
+        self.take_out(&change.version);
         if change.direction == Direction::Up {
+            self.versions.insert(change.version.clone());
             self.applied.push(change.clone());
         }
         self.changes.push(change);
+    }
+
+    fn take_out(&mut self, version: &Version) {
+        if self.versions.remove(version) {
+            self.applied.retain(|applied| applied.version != *version);
+        }
+    }
+
+    fn put_in(&mut self, change: Change) {
+        if change.direction == Direction::Up {
+            self.versions.insert(change.version.clone());
+        }
+        insert_applied(&mut self.applied, change);
     }
 
     fn adopt(&mut self, entry: &Announced) {
         match entry.effect() {
             None => {}
             Some(Adopted::Change(change)) => {
-                self.applied.retain(|applied| applied.version != change.version);
-                insert_applied(&mut self.applied, (*change).clone());
+                self.take_out(&change.version);
+                self.put_in((*change).clone());
                 self.changes.push(*change);
             }
             Some(Adopted::Lost { version, ordinal, remains }) => {
                 let is_lost =
                     |change: &Change| change.version == version && change.ordinal == ordinal;
                 self.changes.retain(|change| !is_lost(change));
-                self.applied.retain(|applied| applied.version != version);
+                self.take_out(&version);
                 if let Some(remains) = remains {
-                    insert_applied(&mut self.applied, *remains);
+                    self.put_in(*remains);
                 }
             }
         }

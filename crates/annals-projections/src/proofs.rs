@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use annals_events::{
-    BlobRef, Digest, FileRef, ProofRecorded, ProofVerdict, Recorded, Seq, Timestamp, Version,
+    BlobRef, Digest, Event, FileRef, ProofRecorded, ProofVerdict, Recorded, Seq, Timestamp, Version,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::replay::Projection;
 
 /// The last rehearsal of a migration and its rollback.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +59,14 @@ impl Proof {
 #[serde(transparent)]
 pub struct ProofBook {
     proofs: BTreeMap<Version, Proof>,
+}
+
+impl Projection for ProofBook {
+    fn apply(&mut self, recorded: &Recorded) {
+        if let Event::ProofRecorded(proof) = &recorded.event {
+            self.recorded(recorded, proof);
+        }
+    }
 }
 
 impl ProofBook {

@@ -1,6 +1,6 @@
 //! What is known about the target's condition: runs, steps in doubt, checks, pictures.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use annals_events::{
     BlobRef, CheckLevel, CheckResults, Digest, Direction, Effect, Event, FileRef, LeafHash,
@@ -159,6 +159,42 @@ pub struct IntegritySummary {
     pub at: Timestamp,
 }
 
+/// Versions in the order in which they were applied, each once.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<Version>", into = "Vec<Version>")]
+struct Newest {
+    order: Vec<Version>,
+    /// The same: most steps are the first of their version, and are not looked for in the order.
+    known: HashSet<Version>,
+}
+
+impl Newest {
+    fn remove(&mut self, version: &Version) {
+        if self.known.remove(version) {
+            self.order.retain(|known| known != version);
+        }
+    }
+
+    /// Puts a version last that is not there.
+    fn push(&mut self, version: Version) {
+        self.known.insert(version.clone());
+        self.order.push(version);
+    }
+}
+
+impl From<Vec<Version>> for Newest {
+    fn from(order: Vec<Version>) -> Self {
+        let known = order.iter().cloned().collect();
+        Self { order, known }
+    }
+}
+
+impl From<Newest> for Vec<Version> {
+    fn from(newest: Newest) -> Self {
+        newest.order
+    }
+}
+
 /// The recovery state.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -184,7 +220,7 @@ pub struct RecoveryState {
     pub last_integrity: Option<IntegritySummary>,
     /// The newest version applied when a verification last passed.
     pub last_known_good: Option<Version>,
-    newest_applied: Vec<Version>,
+    newest_applied: Newest,
     /// Entries of an adoption that has not ended: they do not count yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub adopting: Vec<Announced>,
@@ -240,7 +276,7 @@ impl RecoveryState {
             return;
         };
         self.partial.remove(&step.version);
-        self.newest_applied.retain(|version| *version != step.version);
+        self.newest_applied.remove(&step.version);
         if step.direction == Direction::Up {
             self.newest_applied.push(step.version);
         }
@@ -271,7 +307,7 @@ impl RecoveryState {
                 (version, remains.is_some_and(|change| change.direction == Direction::Up))
             }
         };
-        self.newest_applied.retain(|known| *known != version);
+        self.newest_applied.remove(&version);
         if applied {
             self.newest_applied.push(version);
         }
@@ -369,7 +405,7 @@ impl Projection for RecoveryState {
                     at: recorded.recorded_at,
                 });
                 if passed {
-                    self.last_known_good = self.newest_applied.last().cloned();
+                    self.last_known_good = self.newest_applied.order.last().cloned();
                 }
             }
             Event::DriftFound(found) => {

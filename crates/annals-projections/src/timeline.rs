@@ -177,7 +177,10 @@ impl Timeline {
                 let database = recorded.target.as_ref().map(|target| target.database.as_str());
                 let database = database.unwrap_or("a database");
                 let server = format!("PostgreSQL {}, {}", e.server_version, e.platform);
-                (Plain, format!("tied to {database}: {server}"))
+                match &e.reason {
+                    None => (Plain, format!("tied to {database}: {server}")),
+                    Some(why) => (Note, format!("tied to {database} anew: {server}: {why}")),
+                }
             }
             E::PlanMade(e) => {
                 let (plan, steps) = (e.plan.digest.short(12), steps(e.steps));

@@ -236,7 +236,7 @@ fn beginning(story: &mut Story) {
         timeline: 1,
     });
     let (platform, server_version) = ("plain".to_owned(), "15.18".to_owned());
-    story.say(TargetRegistered { platform, server_version });
+    story.say(TargetRegistered { platform, reason: None, server_version });
     story.say(KeyAdded { key: APPROVER_KEY.to_owned(), purpose: KeyPurpose::Approver });
     story.read_migrations(3);
     story.began(1, Direction::Up, 2);

@@ -1,0 +1,790 @@
+//! The rehearsal itself.
+//!
+//! Everything goes forward once, in one database. What can be undone by `ROLLBACK` is rehearsed
+//! there, in transactions; that way concludes nothing but "all is well". Whatever else is seen there,
+//! and what cannot run in a transaction, is rehearsed again as a run would do it, with commits, in
+//! clones of the database as it was.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use annals_events::{Digest, ProofVerdict, Version};
+use annals_migrations::Migration;
+use annals_postgres::{SchemaReader, SchemaScope, Session, SessionSettings, read_schema};
+use annals_schema::Snapshot;
+
+use crate::chain::{Link, Undo, go_down};
+use crate::errand::{Eyes, check_alive};
+use crate::group::{Group, Manner, Walk, declared};
+use crate::judge::{Likeness, Seen, judge};
+use crate::place::{Place, RehearsalError};
+use crate::relations::Relations;
+use crate::report::{
+    ChainPlace, FileFailure, FileSeen, ObjectDifference, REPORT_FORMAT, Rehearsal, RowsReport,
+    Skipped, StepProof, likeness,
+};
+use crate::rows::read_rows;
+use crate::sample::{ROWS, Table, read_tables, write_rows};
+
+/// What is proven together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Batch {
+    /// Each migration alone.
+    #[default]
+    Single,
+    /// Each alone; where one differs, the smallest group of neighbours that mirrors exactly.
+    Auto,
+    /// So many together.
+    Of(usize),
+}
+
+/// The largest group that is tried where a migration differs alone.
+const LARGEST_GROUP: usize = 5;
+
+/// A migration on the way.
+#[derive(Debug, Clone, Copy)]
+pub struct Item<'a> {
+    /// The migration.
+    pub migration: &'a Migration,
+    /// Whether it is to be proven, or only to be there for those behind it.
+    pub prove: bool,
+}
+
+/// How a rehearsal goes.
+#[derive(Debug, Clone, Copy)]
+pub struct RehearsalOptions<'a> {
+    /// The workspace's folder.
+    pub folder: &'a Path,
+    /// Which schemas are the project's own.
+    pub scope: &'a SchemaScope,
+    /// What is proven together.
+    pub batch: Batch,
+    /// The database to begin with; it is left as it is, and nobody is in it.
+    pub start: &'a str,
+}
+
+/// Who watches a rehearsal.
+pub trait Audience {
+    /// Migration `at` of `of` comes next, from 0.
+    fn next(&mut self, migration: &Migration, at: usize, of: usize) {
+        let _ = (migration, at, of);
+    }
+
+    /// The whole chain goes down.
+    fn chain(&mut self, of: usize) {
+        let _ = of;
+    }
+}
+
+/// Nobody watches.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoAudience;
+
+impl Audience for NoAudience {}
+
+/// The databases a rehearsal makes.
+const MAIN: &str = "annals_proof";
+const CLONE: &str = "annals_proof_clone";
+const OTHER: &str = "annals_proof_other";
+
+const APPLICATION: &str = "annals/proof";
+
+async fn connect<P: Place>(place: &P, database: &str) -> Result<Session, RehearsalError> {
+    let settings = SessionSettings {
+        lock_timeout_ms: 0,
+        idle_in_transaction_ms: 0,
+        ..SessionSettings::default()
+    };
+    let mut session = place.spec(database).connect(APPLICATION, &settings).await?;
+    session.prepare_traces().await?;
+    Ok(session)
+}
+
+/// Rehearses `items` in order.
+///
+/// # Errors
+///
+/// When the sandbox fails, or a migration that only has to be there does.
+pub async fn rehearse<P: Place>(
+    place: &mut P,
+    items: &[Item<'_>],
+    options: &RehearsalOptions<'_>,
+    audience: &mut impl Audience,
+) -> Result<Rehearsal, RehearsalError> {
+    for database in [MAIN, CLONE, OTHER] {
+        place.discard(database).await?;
+    }
+    place.copy(options.start, MAIN).await?;
+    let done = rehearse_in(place, items, options, audience).await;
+    for database in [MAIN, CLONE, OTHER] {
+        place.discard(database).await?;
+    }
+    done
+}
+
+async fn rehearse_in<P: Place>(
+    place: &mut P,
+    items: &[Item<'_>],
+    options: &RehearsalOptions<'_>,
+    audience: &mut impl Audience,
+) -> Result<Rehearsal, RehearsalError> {
+    let groups = groups(items, options)?;
+    let session = connect(place, MAIN).await?;
+    let server_major = session.facts().major();
+    let mut stage = Stage {
+        relations: Relations::default(),
+        reader: SchemaReader::new(options.scope.clone()),
+        now: None,
+        place,
+        options: *options,
+        session: Some(session),
+    };
+    let (mut proven, mut links, mut failed) = (Vec::new(), Vec::new(), None);
+    let of = items.len();
+    let mut at = 0;
+    for (group, prove) in &groups {
+        audience.next(group.members[0], at, of);
+        at += group.members.len();
+        if !prove {
+            stage.forward(group).await?;
+            continue;
+        }
+        let before = stage.now().await?.clone();
+        let (proofs, applied) = stage.prove(group).await?;
+        proven.extend(proofs);
+        if !applied {
+            failed = Some(at);
+            break;
+        }
+        let after = stage.now().await?;
+        let undo = Undo::between(&before, after);
+        links.push(Link { group, before: before.fingerprint().digest, undo });
+    }
+    let whole = failed.is_none() && is_contiguous(&groups);
+    if whole && !links.is_empty() {
+        audience.chain(links.len());
+        let can_go_back =
+            |link: &Link<'_, '_>| link.group.irreversible.is_none() && link.group.has_downs();
+        let from = links.iter().rposition(|link| !can_go_back(link)).map_or(0, |at| at + 1);
+        let top = stage.now().await?.clone();
+        let mut reader = stage.take_reader();
+        let session = stage.session().await?;
+        let places = go_down(session, &mut reader, &links[from..], &top).await?;
+        let reached = links.iter().rev().map(|link| link.group);
+        note_chain(&mut proven, reached.zip(places));
+    }
+    if options.batch == Batch::Auto {
+        stage.find_groups(items, &mut proven).await?;
+    }
+    stage.leave().await;
+    let not_reached = items.iter().skip(failed.unwrap_or(of)).filter(|item| item.prove);
+    let not_reached =
+        not_reached.map(|item| (item.migration.version.clone(), item.migration.name.clone()));
+    Ok(Rehearsal { steps: proven, not_reached: not_reached.collect(), server_major })
+}
+
+/// Whatever is proven stands together, at the end.
+fn is_contiguous(groups: &[(Group<'_>, bool)]) -> bool {
+    let first = groups.iter().position(|(_, prove)| *prove).unwrap_or(groups.len());
+    groups[first..].iter().all(|(_, prove)| *prove)
+}
+
+fn note_chain<'g, 'a: 'g>(
+    proven: &mut [StepProof],
+    places: impl Iterator<Item = (&'g Group<'a>, ChainPlace)>,
+) {
+    for (group, place) in places {
+        let versions = group.versions();
+        for proof in proven.iter_mut().filter(|proof| versions.contains(&proof.version)) {
+            proof.chain = Some(place.clone());
+        }
+    }
+}
+
+/// Cuts the way into what is proven together.
+fn groups<'a>(
+    items: &[Item<'a>],
+    options: &RehearsalOptions<'a>,
+) -> Result<Vec<(Group<'a>, bool)>, RehearsalError> {
+    let size = match options.batch {
+        Batch::Of(size) => size.max(1),
+        Batch::Single | Batch::Auto => 1,
+    };
+    let mut groups: Vec<(Vec<&'a Migration>, bool)> = Vec::new();
+    for item in items {
+        let joins = |(members, prove): &(Vec<&Migration>, bool)| {
+            let has_way_back =
+                |migration: &Migration| migration.down.is_some() && declared(migration).is_none();
+            *prove
+                && item.prove
+                && members.len() < size
+                && has_way_back(item.migration)
+                && members.iter().all(|member| has_way_back(member))
+        };
+        match groups.last_mut().filter(|group| joins(group)) {
+            Some((members, _)) => members.push(item.migration),
+            None => groups.push((vec![item.migration], item.prove)),
+        }
+    }
+    let made = groups
+        .into_iter()
+        .map(|(members, prove)| Ok((Group::new(&members, options.folder)?, prove)));
+    made.collect()
+}
+
+/// The main database on its way forward.
+struct Stage<'p, 'a, P: Place> {
+    place: &'p mut P,
+    options: RehearsalOptions<'a>,
+    /// None while somebody clones the database.
+    session: Option<Session>,
+    relations: Relations,
+    /// Reads of the main database what has changed since it did so last.
+    reader: SchemaReader,
+    /// The schema as it is, where it has been read.
+    now: Option<Snapshot>,
+}
+
+/// What was seen of a group that went up, down and up.
+#[derive(Default)]
+struct Sight {
+    seen: Seen,
+    up: Walk,
+    down: Walk,
+    after: Option<Digest>,
+    differences: Vec<ObjectDifference>,
+    again: Vec<ObjectDifference>,
+    unstable: Vec<ObjectDifference>,
+    failure: Option<FileFailure>,
+    rows: Option<RowsReport>,
+    notes: Vec<String>,
+}
+
+impl<P: Place> Stage<'_, '_, P> {
+    async fn session(&mut self) -> Result<&mut Session, RehearsalError> {
+        if self.session.is_none() {
+            self.session = Some(connect(self.place, MAIN).await?);
+        }
+        Ok(self.session.as_mut().expect("it was made above"))
+    }
+
+    /// The schema of the main database.
+    async fn now(&mut self) -> Result<&Snapshot, RehearsalError> {
+        if self.now.is_none() {
+            let mut reader = self.take_reader();
+            let session = self.session().await?;
+            let (now, relations) = (reader.read(session).await?, Relations::read(session).await?);
+            (self.reader, self.now, self.relations) = (reader, Some(now), relations);
+        }
+        Ok(self.now.as_ref().expect("it was read above"))
+    }
+
+    /// The reader of the main database. One that is not given back is replaced by a new one.
+    fn take_reader(&mut self) -> SchemaReader {
+        std::mem::replace(&mut self.reader, SchemaReader::new(self.options.scope.clone()))
+    }
+
+    async fn leave(&mut self) {
+        if let Some(session) = self.session.take() {
+            session.close().await;
+        }
+    }
+
+    /// Applies what only has to be there.
+    async fn forward(&mut self, group: &Group<'_>) -> Result<(), RehearsalError> {
+        let mut relations = std::mem::take(&mut self.relations);
+        let session = self.session().await?;
+        let up = group.up(session, Manner::Committing, Eyes::Closed, &mut relations).await?;
+        self.now = None;
+        match up.failure {
+            None => Ok(()),
+            Some(failure) => {
+                let member = group.members[up.seen.len().saturating_sub(1)];
+                let (version, name) = (member.version.clone(), member.name.clone());
+                Err(RehearsalError::Before { version, name, reason: failure.to_string() })
+            }
+        }
+    }
+
+    /// Proves a group, and leaves the main database behind it; says whether it could.
+    async fn prove(&mut self, group: &Group<'_>) -> Result<(Vec<StepProof>, bool), RehearsalError> {
+        let before = self.now().await?.clone();
+        let fast =
+            match group.irreversible.is_none() && group.has_downs() && group.is_transactional() {
+                true => self.in_transactions(group, &before).await?,
+                false => None,
+            };
+        let (sight, applied) = match fast {
+            Some(sight) => (sight, true),
+            None => self.with_commits(group, &before).await?,
+        };
+        let major = self.session().await?.facts().major();
+        Ok((proofs(group, &before, sight, major), applied))
+    }
+
+    /// All of it in two transactions, or in one where rows are moved; nothing unless all is well.
+    async fn in_transactions(
+        &mut self,
+        group: &Group<'_>,
+        before: &Snapshot,
+    ) -> Result<Option<Sight>, RehearsalError> {
+        let (mut relations, mut reader) = (self.relations.clone(), self.take_reader());
+        let session = self.session().await?;
+        session.run("BEGIN").await?;
+        let done = Self::inside(session, group, before, &mut relations, &mut reader).await?;
+        self.reader = reader;
+        let Some((sight, after)) = done else {
+            let session = self.session().await?;
+            session.roll_back().await?;
+            return Ok(None);
+        };
+        if let Err(fault) = self.session().await?.commit().await {
+            check_alive(&fault)?;
+            return Ok(None);
+        }
+        (self.relations, self.now) = (relations, Some(after));
+        Ok(Some(sight))
+    }
+
+    async fn inside(
+        session: &mut Session,
+        group: &Group<'_>,
+        before: &Snapshot,
+        relations: &mut Relations,
+        reader: &mut SchemaReader,
+    ) -> Result<Option<(Sight, Snapshot)>, RehearsalError> {
+        let then = relations.clone();
+        let up = group.up(session, Manner::Inside, Eyes::Open, relations).await?;
+        if up.failure.is_some() {
+            return Ok(None);
+        }
+        let behind = relations.clone();
+        let after = reader.read_inside(session).await?;
+        let down = group.down(session, Manner::Inside, Eyes::Open, relations).await?;
+        if down.failure.is_some() {
+            return Ok(None);
+        }
+        let back = reader.read_inside(session).await?;
+        if back != *before {
+            return Ok(None);
+        }
+        if group.leaves_rows_alone() {
+            // What is left is what was there: going on from it in another transaction shows whether
+            // the file says the same each time.
+            if let Err(fault) = session.run("COMMIT; BEGIN").await {
+                check_alive(&fault)?;
+                session.run("BEGIN").await?;
+                return Ok(None);
+            }
+        }
+        let touched = Touched::of(&then, &behind, &up, &down);
+        session.run("SAVEPOINT annals_step").await?;
+        let rows = with_rows(session, group, &touched, Manner::Inside).await?;
+        session.run("ROLLBACK TO SAVEPOINT annals_step").await?;
+        if rows
+            .as_ref()
+            .is_some_and(|rows| rows.up_failure.is_some() || rows.down_failure.is_some())
+        {
+            return Ok(None);
+        }
+        let again = group.up(session, Manner::Inside, Eyes::Open, relations).await?;
+        if again.failure.is_some() || reader.read_inside(session).await? != after {
+            return Ok(None);
+        }
+        let seen = Seen {
+            loses: rows.as_ref().is_some_and(|rows| !rows.lost.is_empty()),
+            ..Seen::default()
+        };
+        let digest = Some(after.fingerprint().digest);
+        Ok(Some((Sight { seen, up, down, after: digest, rows, ..Sight::default() }, after)))
+    }
+
+    /// As a run would do it, in clones.
+    async fn with_commits(
+        &mut self,
+        group: &Group<'_>,
+        before: &Snapshot,
+    ) -> Result<(Sight, bool), RehearsalError> {
+        let roles = self.roles().await?;
+        self.leave().await;
+        let sight = self.in_clones(group, before).await;
+        for database in [CLONE, OTHER] {
+            self.place.discard(database).await?;
+        }
+        self.drop_other_roles(&roles).await?;
+        let mut sight = sight?;
+        if sight.seen.up_fails {
+            return Ok((sight, false));
+        }
+        let mut relations = Relations::default();
+        let session = self.session().await?;
+        let up = group.up(session, Manner::Committing, Eyes::Closed, &mut relations).await?;
+        self.now = None;
+        if let Some(failure) = up.failure {
+            sight.notes.push(format!("it went up in a clone, and not here: {failure}"));
+            sight.failure = Some(failure);
+            sight.seen.up_fails = true;
+            return Ok((sight, false));
+        }
+        Ok((sight, true))
+    }
+
+    async fn in_clones(
+        &mut self,
+        group: &Group<'_>,
+        before: &Snapshot,
+    ) -> Result<Sight, RehearsalError> {
+        self.place.copy(MAIN, CLONE).await?;
+        let mut session = connect(self.place, CLONE).await?;
+        let mut reader = SchemaReader::new(self.options.scope.clone());
+        let then = Relations::read(&mut session).await?;
+        let mut sight = Sight::default();
+        let mut relations = then.clone();
+        let work = async {
+            sight.up =
+                group.up(&mut session, Manner::Committing, Eyes::Open, &mut relations).await?;
+            if let Some(failure) = sight.up.failure.clone() {
+                (sight.seen.up_fails, sight.failure) = (true, Some(failure));
+                return Ok(None);
+            }
+            let after = reader.read(&mut session).await?;
+            sight.after = Some(after.fingerprint().digest);
+            if group.irreversible.is_some() {
+                sight.seen.irreversible = true;
+                return Ok(None);
+            }
+            if !group.has_downs() {
+                sight.seen.down_fails = true;
+                sight.notes.push("there is no rollback".to_owned());
+                return Ok(None);
+            }
+            let behind = Relations::read(&mut session).await?;
+            sight.down =
+                group.down(&mut session, Manner::Committing, Eyes::Open, &mut relations).await?;
+            if let Some(failure) = sight.down.failure.clone() {
+                (sight.seen.down_fails, sight.failure) = (true, Some(failure));
+                return Ok(None);
+            }
+            let back = reader.read(&mut session).await?;
+            sight.differences = ObjectDifference::between(before, &back);
+            sight.seen.back = likeness(&sight.differences);
+            let again =
+                group.up(&mut session, Manner::Committing, Eyes::Closed, &mut relations).await?;
+            match again.failure {
+                Some(failure) => {
+                    sight.seen.again_fails = true;
+                    sight.notes.push(format!("going up again fails: {failure}"));
+                    sight.failure = Some(failure);
+                }
+                None => {
+                    let twice = reader.read(&mut session).await?;
+                    sight.again = ObjectDifference::between(&after, &twice);
+                }
+            }
+            Ok::<_, RehearsalError>(Some((after, behind)))
+        };
+        let went = work.await;
+        session.close().await;
+        let Some((after, behind)) = went? else { return Ok(sight) };
+        if !sight.again.is_empty() {
+            self.tell_unstable(group, &after, &mut sight).await?;
+        }
+        sight.seen.again = likeness(&sight.again);
+        let touched = Touched::of(&then, &behind, &sight.up, &sight.down);
+        if !touched.is_empty() {
+            self.place.discard(OTHER).await?;
+            self.place.copy(MAIN, OTHER).await?;
+            let mut session = connect(self.place, OTHER).await?;
+            let rows = with_rows(&mut session, group, &touched, Manner::Committing).await;
+            session.close().await;
+            sight.rows = rows?;
+        }
+        if let Some(rows) = &sight.rows {
+            sight.seen.loses = !rows.lost.is_empty();
+            sight.seen.down_fails_with_rows = rows.down_failure.is_some();
+            if sight.failure.is_none() {
+                sight.failure = rows.down_failure.clone();
+            }
+        }
+        Ok(sight)
+    }
+
+    /// Applies the group once more where it was never applied: what differs then comes from the file
+    /// itself.
+    async fn tell_unstable(
+        &mut self,
+        group: &Group<'_>,
+        after: &Snapshot,
+        sight: &mut Sight,
+    ) -> Result<(), RehearsalError> {
+        self.place.discard(OTHER).await?;
+        self.place.copy(MAIN, OTHER).await?;
+        let mut session = connect(self.place, OTHER).await?;
+        let mut relations = Relations::default();
+        let up = group.up(&mut session, Manner::Committing, Eyes::Closed, &mut relations).await;
+        let fresh = read_schema(&mut session, self.options.scope).await;
+        session.close().await;
+        up?;
+        let differing = ObjectDifference::between(after, &fresh?);
+        let names: BTreeSet<(&str, &str)> =
+            differing.iter().map(|found| (found.kind, found.name.as_str())).collect();
+        let (unstable, again) = std::mem::take(&mut sight.again)
+            .into_iter()
+            .partition(|found| names.contains(&(found.kind, found.name.as_str())));
+        (sight.unstable, sight.again) = (unstable, again);
+        if !sight.unstable.is_empty() {
+            sight.notes.push(
+                "the migration says something else each time it is applied: its own file, not the \
+                 rollback, is why going up again differs"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    async fn roles(&mut self) -> Result<BTreeSet<String>, RehearsalError> {
+        let names = "SELECT pg_catalog.quote_ident(rolname) FROM pg_catalog.pg_roles";
+        let rows = self.session().await?.texts(names).await?;
+        Ok(rows.into_iter().flatten().flatten().collect())
+    }
+
+    /// Roles belong to the server: what clones have made of them goes with the clones.
+    async fn drop_other_roles(&mut self, known: &BTreeSet<String>) -> Result<(), RehearsalError> {
+        let now = self.roles().await?;
+        for role in now.difference(known) {
+            self.session().await?.run(&format!("DROP ROLE {role}")).await?;
+        }
+        Ok(())
+    }
+
+    /// For each migration that differs alone: the smallest group of neighbours that does not.
+    async fn find_groups(
+        &mut self,
+        items: &[Item<'_>],
+        proven: &mut [StepProof],
+    ) -> Result<(), RehearsalError> {
+        self.leave().await;
+        for proof in proven {
+            let alone =
+                matches!(proof.verdict, ProofVerdict::Differs | ProofVerdict::RollbackFails);
+            if !alone || proof.group.len() > 1 {
+                continue;
+            }
+            let of_it = |item: &Item<'_>| item.migration.version == proof.version;
+            let Some(place) = items.iter().position(of_it) else { continue };
+            if let Some(versions) = self.mirroring(items, place).await? {
+                let names: Vec<String> = versions.iter().map(ToString::to_string).collect();
+                proof.notes.push(format!(
+                    "alone it does not lead back; {} together do, exactly: roll them back together",
+                    names.join(", ")
+                ));
+                proof.verdict = ProofVerdict::Exact;
+                proof.group = versions;
+            }
+        }
+        Ok(())
+    }
+
+    async fn mirroring(
+        &mut self,
+        items: &[Item<'_>],
+        place: usize,
+    ) -> Result<Option<Vec<Version>>, RehearsalError> {
+        for size in 2..=LARGEST_GROUP {
+            for first in (place + 1).saturating_sub(size)..=place {
+                let Some(window) = items.get(first..first + size).filter(|w| w.len() == size)
+                else {
+                    continue;
+                };
+                if place >= first + size || !window.iter().all(|item| item.prove) {
+                    continue;
+                }
+                let members: Vec<&Migration> = window.iter().map(|item| item.migration).collect();
+                let group = Group::new(&members, self.options.folder)?;
+                if group.irreversible.is_some() || !group.has_downs() {
+                    continue;
+                }
+                if self.mirrors(&items[..first], &group).await? {
+                    return Ok(Some(group.versions()));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a group leads back to where it began, behind `earlier`.
+    async fn mirrors(
+        &mut self,
+        earlier: &[Item<'_>],
+        group: &Group<'_>,
+    ) -> Result<bool, RehearsalError> {
+        let scope = self.options.scope;
+        self.place.discard(CLONE).await?;
+        self.place.copy(self.options.start, CLONE).await?;
+        let mut session = connect(self.place, CLONE).await?;
+        let (mut relations, eyes) = (Relations::default(), Eyes::Closed);
+        let work = async {
+            for item in earlier {
+                let one = Group::new(&[item.migration], self.options.folder)?;
+                one.up(&mut session, Manner::Committing, eyes, &mut relations).await?;
+            }
+            let before = read_schema(&mut session, scope).await?;
+            let up = group.up(&mut session, Manner::Committing, eyes, &mut relations).await?;
+            if up.failure.is_some() {
+                return Ok(false);
+            }
+            let down = group.down(&mut session, Manner::Committing, eyes, &mut relations).await?;
+            Ok::<_, RehearsalError>(
+                down.failure.is_none() && read_schema(&mut session, scope).await? == before,
+            )
+        };
+        let mirrors = work.await;
+        session.close().await;
+        self.place.discard(CLONE).await?;
+        mirrors
+    }
+}
+
+/// Tables that a group is about.
+struct Touched {
+    /// By the names they have before it.
+    before: Vec<String>,
+    /// By the names they have behind it.
+    behind: Vec<String>,
+}
+
+impl Touched {
+    fn of(then: &Relations, behind: &Relations, up: &Walk, down: &Walk) -> Self {
+        let before = then.touched(&up.locks).into_iter().chain(then.touched(&down.locks));
+        let (mut before, mut behind): (Vec<String>, Vec<String>) = (
+            before.collect(),
+            behind.touched(&up.locks).into_iter().chain(behind.touched(&down.locks)).collect(),
+        );
+        for names in [&mut before, &mut behind] {
+            names.sort();
+            names.dedup();
+        }
+        Self { before, behind }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.before.is_empty() && self.behind.is_empty()
+    }
+}
+
+/// Goes up and down once more with rows in the tables the group is about.
+async fn with_rows(
+    session: &mut Session,
+    group: &Group<'_>,
+    touched: &Touched,
+    manner: Manner,
+) -> Result<Option<RowsReport>, RehearsalError> {
+    if touched.is_empty() {
+        return Ok(None);
+    }
+    let mut report = RowsReport::default();
+    let mut relations = Relations::default();
+    let tables = tables(session, &touched.before).await?;
+    report.before = write(session, &tables, 1, manner, &mut report.skipped).await?;
+    let before = read_rows(session, &tables).await?;
+    let up = group.up(session, manner, Eyes::Closed, &mut relations).await?;
+    if let Some(failure) = up.failure {
+        report.up_failure = Some(failure);
+        return Ok(Some(report));
+    }
+    let behind = self::tables(session, &touched.behind).await?;
+    let earlier = read_rows(session, &behind).await?;
+    report.behind = write(session, &behind, 1 + ROWS, manner, &mut report.skipped).await?;
+    let written = read_rows(session, &behind).await?.beyond(&earlier);
+    let down = group.down(session, manner, Eyes::Closed, &mut relations).await?;
+    if let Some(failure) = down.failure {
+        report.down_failure = Some(failure);
+        return Ok(Some(report));
+    }
+    report.lost = before.lost_in(&read_rows(session, &tables).await?);
+    report.would_be_lost = written.lost_in(&read_rows(session, &behind).await?);
+    Ok(Some(report))
+}
+
+async fn tables(session: &mut Session, names: &[String]) -> Result<Vec<Table>, RehearsalError> {
+    session.reset().await?;
+    Ok(read_tables(session, names).await?)
+}
+
+/// Writes sample rows; returns how many.
+async fn write(
+    session: &mut Session,
+    tables: &[Table],
+    first: u64,
+    manner: Manner,
+    skipped: &mut Vec<Skipped>,
+) -> Result<u64, RehearsalError> {
+    if tables.is_empty() {
+        return Ok(0);
+    }
+    if manner == Manner::Committing {
+        session.run("BEGIN").await?;
+    }
+    let written = write_rows(session, tables, first).await?;
+    if manner == Manner::Committing
+        && let Err(fault) = session.commit().await
+    {
+        check_alive(&fault)?;
+        // A deferred constraint has refused all of them.
+        let refused =
+            |table: &Table| Skipped { table: table.name.clone(), reason: fault.to_string() };
+        skipped.extend(tables.iter().map(refused));
+        return Ok(0);
+    }
+    let is_new = written.skipped.into_iter().filter(|found| !skipped.contains(found));
+    let new: Vec<Skipped> = is_new.collect();
+    skipped.extend(new);
+    Ok(written.rows)
+}
+
+/// One proof for each member of a group.
+fn proofs(group: &Group<'_>, before: &Snapshot, sight: Sight, server_major: u32) -> Vec<StepProof> {
+    let verdict = judge(&sight.seen);
+    let versions = group.versions();
+    let fingerprint = before.fingerprint().digest;
+    let failed = verdict == ProofVerdict::MigrationFails && sight.seen.up_fails;
+    let notes = {
+        let mut notes = sight.notes;
+        if let Some(failure) = sight.rows.as_ref().and_then(|rows| rows.up_failure.as_ref()) {
+            notes.push(format!("with sample rows the migration fails: {failure}"));
+        }
+        if sight.seen.back != Likeness::Differs && sight.seen.down_fails_with_rows {
+            notes.push("it leads back on empty tables, and fails once there are rows".to_owned());
+        }
+        notes
+    };
+    let (ups, downs) = (sight.up.seen, sight.down.seen);
+    let of = |seen: &[FileSeen], at: usize| seen.get(at).cloned().unwrap_or_default();
+    group
+        .members
+        .iter()
+        .enumerate()
+        .map(|(at, member)| StepProof {
+            format: REPORT_FORMAT,
+            version: member.version.clone(),
+            name: member.name.clone(),
+            file: member.up.reference(),
+            rollback: member.down.as_ref().map(annals_migrations::SourceFile::reference),
+            server_major,
+            before: fingerprint,
+            after: sight.after.filter(|_| !failed),
+            verdict,
+            group: versions.clone(),
+            irreversible: group.irreversible.clone(),
+            failure: sight.failure.clone(),
+            differences: sight.differences.clone(),
+            again: sight.again.clone(),
+            unstable: sight.unstable.clone(),
+            up: of(&ups, at),
+            down: of(&downs, at),
+            rows: sight.rows.clone(),
+            chain: None,
+            notes: notes.clone(),
+        })
+        .collect()
+}
