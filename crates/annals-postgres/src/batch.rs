@@ -117,7 +117,7 @@ impl Session {
              pg_catalog.set_config('statement_timeout', '{}', true), {}\
              CASE WHEN pg_catalog.current_setting('synchronous_commit') IN ('off', 'local') \
              THEN pg_catalog.set_config('synchronous_commit', 'on', true) END; {}",
-            beginning.lock.is_held_sql(),
+            beginning.lock.is_kept_sql(),
             limits.lock_ms,
             limits.statement_ms,
             self.transaction_timeout_sql(),

@@ -93,6 +93,24 @@ impl Session {
         rows.await?.iter().map(Blocker::of).collect()
     }
 
+    /// Who has a relation of this database so locked that its definition cannot be read.
+    ///
+    /// # Errors
+    ///
+    /// When the server does not answer.
+    pub async fn exclusive_lock_holders(&mut self) -> Result<Vec<Blocker>, Fault> {
+        let query = format!(
+            "SELECT {SESSION_COLUMNS}, coalesce(h.pid, 0) AS pid FROM (SELECT DISTINCT l.pid \
+             FROM pg_catalog.pg_locks l WHERE l.locktype = 'relation' AND l.granted \
+             AND l.mode = 'AccessExclusiveLock' AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid() \
+             AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d \
+             WHERE d.datname = pg_catalog.current_database())) h \
+             LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = h.pid ORDER BY h.pid"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(query)).fetch_all(self.connection());
+        rows.await?.iter().map(Blocker::of).collect()
+    }
+
     /// Who waits for a lock backend `pid` has, or wants before them.
     ///
     /// # Errors

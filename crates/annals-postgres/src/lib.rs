@@ -8,8 +8,10 @@ mod backfills;
 mod batch;
 mod blockers;
 mod catalog;
+mod checks;
 mod connect;
 mod copy;
+mod ddl_log;
 mod endpoint;
 mod fault;
 mod indexes;
@@ -23,6 +25,7 @@ mod parameters;
 mod password_file;
 mod platform;
 mod probe;
+mod rehearsal;
 pub mod sandbox;
 mod session;
 mod surroundings;
@@ -33,9 +36,14 @@ pub use adoption::{
 };
 pub use backfills::{BackfillKey, BackfillProgress, BatchBounds, KeyLook};
 pub use batch::{StepBeginning, StepFault};
-pub use catalog::read_schema;
+pub use catalog::{SchemaReader, SchemaScope, read_schema, read_schema_inside};
+pub use checks::{
+    CheckLimits, CheckOptions, CheckProgress, Content, Report as CheckReport, Seen, Unmade, Why,
+    check as check_integrity, check_names,
+};
 pub use connect::{ConnectError, ConnectionSpec};
 pub use copy::CopyIn;
+pub use ddl_log::{DdlEntry, OWN_APPLICATION, TrackError, Tracking};
 pub use fault::{Fault, ServerError};
 pub use indexes::{
     IndexDefinition, IndexState, TableLook, UnderName, clone_name, definition_on_clone,
@@ -51,6 +59,7 @@ pub use outside::{
 };
 pub use parameters::{SpecError, Variables};
 pub use platform::Platform;
+pub use rehearsal::{HeldLock, Trace, Traced};
 pub use session::{ServerFacts, Session, SessionSettings, TransactionLimits, TransactionStatus};
 pub use surroundings::{
     EventTrigger, LongTransaction, PreparedTransaction, Publication, ReplicationSlot, Surroundings,

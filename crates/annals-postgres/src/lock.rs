@@ -46,37 +46,63 @@ impl LockKey {
 }
 
 impl LockKey {
+    /// A condition: this very backend has held the lock all along, and holds it still.
+    ///
+    /// The lock is held twice, so one hold can be given back and taken again while the other one
+    /// keeps everybody out. Who does not hold it cannot give it back. Should a file have given one
+    /// hold back, there is a moment without any: whoever takes the lock then keeps it, and this is
+    /// false. The backend answers from its own memory: a look into `pg_locks` collects the locks of
+    /// all sessions.
+    pub(crate) fn is_kept_sql(self) -> String {
+        format!(
+            "CASE WHEN pg_catalog.pg_advisory_unlock({0}) THEN \
+             pg_catalog.pg_try_advisory_lock({0}) ELSE false END",
+            self.0
+        )
+    }
+
+    /// A condition on a row `l` of `pg_locks`: somebody holds the lock there.
+    fn is_taken_sql(self) -> String {
+        format!(
+            "l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
+             AND l.classid::int8 << 32 | l.objid::int8 = {} AND l.database = (SELECT oid \
+             FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())",
+            self.0
+        )
+    }
+
     /// A condition: this very backend holds the lock.
     pub(crate) fn is_held_sql(self) -> String {
         format!(
-            "EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' \
-             AND pid = pg_catalog.pg_backend_pid() AND granted AND objsubid = 1 \
-             AND classid::int8 << 32 | objid::int8 = {} AND database = (SELECT oid \
-             FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()))",
-            self.0
+            "EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE {} \
+             AND l.pid = pg_catalog.pg_backend_pid())",
+            self.is_taken_sql()
         )
     }
 }
 
 impl Session {
-    /// Takes the lock if it is free. Never waits: a waiting session holds a snapshot, and deadlocks
-    /// with `CREATE INDEX CONCURRENTLY`.
+    /// Takes the lock if it is free, twice: see [`LockKey::is_kept_sql`]. Never waits: a waiting
+    /// session holds a snapshot, and deadlocks with `CREATE INDEX CONCURRENTLY`.
     ///
     /// # Errors
     ///
     /// When the server does not answer.
     pub async fn try_lock(&mut self, key: LockKey) -> Result<bool, Fault> {
-        let locked = self.rows(&format!("SELECT pg_try_advisory_lock({})", key.0)).await?;
+        let take = format!("pg_catalog.pg_try_advisory_lock({})", key.0);
+        let both = format!("SELECT CASE WHEN {take} THEN {take} ELSE false END");
+        let locked = self.rows(&both).await?;
         first(&locked)?.try_get(0).map_err(Fault::from)
     }
 
-    /// Gives the lock back.
+    /// Gives the lock back, as often as it was taken.
     ///
     /// # Errors
     ///
     /// When the server does not answer; the lock ends with the session then.
     pub async fn unlock(&mut self, key: LockKey) -> Result<(), Fault> {
-        self.run(&format!("SELECT pg_advisory_unlock({})", key.0)).await
+        let give = format!("pg_catalog.pg_advisory_unlock({})", key.0);
+        self.run(&format!("SELECT {give}, {give}")).await
     }
 
     /// Whether this very backend holds the lock: asked before each step.
@@ -95,15 +121,17 @@ impl Session {
     ///
     /// When the server does not answer.
     pub async fn lock_holder(&mut self, key: LockKey) -> Result<Option<LockHolder>, Fault> {
+        // Mostly nobody: who it is takes the server longer to plan than whether there is anybody.
+        let held = format!("SELECT FROM pg_locks l WHERE {} LIMIT 1", key.is_taken_sql());
+        if self.rows(&held).await?.is_empty() {
+            return Ok(None);
+        }
         let holder = format!(
             "SELECT l.pid, coalesce(a.usename::text, '') AS user_name, \
             coalesce(a.application_name, '') AS application, \
             coalesce(extract(epoch FROM clock_timestamp() - a.backend_start)::int8, 0) AS age_s \
-            FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid \
-            WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
-            AND l.classid::int8 << 32 | l.objid::int8 = {} \
-            AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-            key.0
+            FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid WHERE {}",
+            key.is_taken_sql()
         );
         let rows = self.rows(&holder).await?;
         let Some(row) = rows.first() else { return Ok(None) };

@@ -137,7 +137,8 @@ const PREPARED: &str = "SELECT jsonb_build_object('name', p.gid, 'owner', p.owne
 const EVENT_TRIGGERS: &str = "SELECT jsonb_build_object('name', e.evtname, 'event', e.evtevent,
     'function', e.evtfoid::pg_catalog.regproc::text, 'owner', r.rolname) AS value
   FROM pg_catalog.pg_event_trigger e JOIN pg_catalog.pg_roles r ON r.oid = e.evtowner
- WHERE e.evtenabled NOT IN ('D', 'R') ORDER BY e.evtname";
+ WHERE e.evtenabled NOT IN ('D', 'R')
+   AND e.evtfoid::pg_catalog.regproc::text NOT LIKE 'annals.%' ORDER BY e.evtname";
 
 /// Slots of this database, where a publication is concerned at all.
 const SLOTS: &str = "SELECT jsonb_build_object('name', s.slot_name, 'active', s.active,

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod line;
+mod lock;
 mod pooler;
 mod servers;
 mod tls;
