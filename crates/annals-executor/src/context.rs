@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use annals_events::{
-    Digest, Event, LeafHash, ReconciledAs, RecordedError, RunId, Seq, Timestamp, Version,
+    Digest, Event, LeafHash, ReconciledAs, RecordedError, RunId, Seq, StepKey, Timestamp, Version,
 };
 use annals_migrations::{PlannedStatement, PlannedStep};
-use annals_postgres::{Blocker, ConnectionSpec, LockKey, SessionSettings};
+use annals_postgres::{Blocker, ConnectionSpec, LockKey, Session, SessionSettings};
 
 use crate::retry::Patience;
 
@@ -63,6 +63,18 @@ pub trait Recorder {
             self.settle().await?;
             Ok(intents)
         }
+    }
+
+    /// Looks at the target right behind a step that took effect, before the next one: nothing is
+    /// locked now but the target itself. What it returns is recorded behind the step's outcome.
+    ///
+    /// It has no error: the step has taken effect, whatever is seen of it.
+    fn behind_step(
+        &mut self,
+        _session: &mut Session,
+        _step: StepKey,
+    ) -> impl Future<Output = Vec<Event>> {
+        async { Vec::new() }
     }
 }
 

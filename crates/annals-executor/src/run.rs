@@ -246,6 +246,12 @@ async fn execute_steps<R: Recorder, P: Progress>(
                 if leftovers_are_likely(step) {
                     clear_leftovers(stage, &step.id()).await;
                 }
+                if !last {
+                    // Of the last step this is done when the run is recorded as over.
+                    let step = key(context, at);
+                    waiting.extend(stage.recorder.behind_step(stage.session, step).await);
+                    failpoint::hit("after_picture");
+                }
             }
             Some((end, done, ends_session)) => {
                 return finish(stage, waiting, end, at + done, alive && !ends_session).await;

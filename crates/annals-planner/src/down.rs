@@ -20,7 +20,7 @@ pub(crate) fn steps_to(
         reasons.push(unknown(inputs, version));
         return Vec::new();
     }
-    if !everything && inputs.history.applied_version(version).is_none() {
+    if !everything && !inputs.history.is_applied(version) {
         reasons.push(Reason::NotApplied { version: version.clone() });
         return Vec::new();
     }
