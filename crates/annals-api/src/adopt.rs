@@ -1,7 +1,7 @@
 //! `adopt`.
 
 use annals_events::FileStanding;
-use annals_operations::{Adoption, AdoptionEntry};
+use annals_operations::{Adoption, AdoptionEntry, Upgrade};
 use serde::Serialize;
 
 use crate::change::RecoveredRun;
@@ -106,6 +106,68 @@ impl From<&Adoption> for AdoptDocument {
             parent,
             recorded: adoption.recorded.map(|run| run.to_string()),
             recovered: adoption.recovered.iter().map(RecoveredRun::from).collect(),
+            exit_code: code.code(),
+        }
+    }
+}
+
+/// `annals adopt --upgraded`.
+#[derive(Debug, Clone, Serialize)]
+pub struct UpgradeDocument {
+    /// `annals.upgrade/1`.
+    pub format: &'static str,
+    /// The target.
+    pub target: String,
+    /// The database the log speaks of.
+    pub expected: String,
+    /// The one that answers.
+    pub found: String,
+    /// Major version of the server the schema was last recorded on.
+    pub expected_major: Option<u32>,
+    /// That of the server that answers.
+    pub found_major: u32,
+    /// Changes that the ledger there and the log both have.
+    pub changes: usize,
+    /// Events those changes vouch for.
+    pub vouched: u64,
+    /// Events in the log.
+    pub log_size: u64,
+    /// What stands in the way.
+    pub refusals: Vec<String>,
+    /// Names what was shown: what `--confirm` takes.
+    pub fingerprint: String,
+    /// The log's name.
+    pub origin: String,
+    /// Whether it was recorded.
+    pub recorded: bool,
+    /// Runs that were killed earlier and have been settled now.
+    pub recovered: Vec<RecoveredRun>,
+    /// The process's exit code.
+    pub exit_code: u8,
+}
+
+impl From<&Upgrade> for UpgradeDocument {
+    fn from(upgrade: &Upgrade) -> Self {
+        let code = match upgrade.recorded || upgrade.dry_run {
+            true => ExitCode::Success,
+            // Somebody has to confirm it first.
+            false => ExitCode::Refused,
+        };
+        Self {
+            format: "annals.upgrade/1",
+            target: upgrade.target.clone(),
+            expected: upgrade.expected.clone(),
+            found: upgrade.found.clone(),
+            expected_major: upgrade.expected_major,
+            found_major: upgrade.found_major,
+            changes: upgrade.changes,
+            vouched: upgrade.vouched,
+            log_size: upgrade.log_size,
+            refusals: upgrade.refusals.clone(),
+            fingerprint: upgrade.fingerprint.clone(),
+            origin: upgrade.origin.clone(),
+            recorded: upgrade.recorded,
+            recovered: upgrade.recovered.iter().map(RecoveredRun::from).collect(),
             exit_code: code.code(),
         }
     }

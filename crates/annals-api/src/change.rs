@@ -2,6 +2,7 @@
 
 use annals_events::{Direction, Effect, ReconciledAs, StepMode};
 use annals_migrations::{Plan, PlannedStatement, PlannedStep, StatementClass};
+use annals_operations::ProofState;
 use annals_operations::{
     ChangeOutcome, Failure, PlanPreview, Recovered, RunEnd, Unrecorded, lost_to_others,
 };
@@ -110,6 +111,9 @@ pub struct PlanStep {
     /// What is said instead of a file too large for a plan.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub streamed: Option<PlanStream>,
+    /// In a plan that is shown: how its rehearsal stands, where the target asks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<&'static str>,
 }
 
 impl From<&PlannedStep> for PlanStep {
@@ -133,6 +137,7 @@ impl From<&PlannedStep> for PlanStep {
                 statements: file.statements,
                 copies: file.copies,
             }),
+            proof: None,
         }
     }
 }
@@ -178,6 +183,14 @@ pub struct PlanDocument {
     pub surroundings: Vec<String>,
 }
 
+fn with_proofs(mut steps: Vec<PlanStep>, proofs: &[(String, ProofState)]) -> Vec<PlanStep> {
+    for step in &mut steps {
+        let id = format!("{}_{}", step.version, step.name);
+        step.proof = proofs.iter().find(|(of, _)| *of == id).map(|(_, state)| state.as_str());
+    }
+    steps
+}
+
 fn steps(plan: &Plan) -> Vec<PlanStep> {
     plan.steps.iter().map(PlanStep::from).collect()
 }
@@ -198,7 +211,7 @@ impl From<&PlanPreview> for PlanDocument {
             target: preview.target.clone(),
             direction: preview.plan.direction.as_str(),
             hash: preview.hash.to_string(),
-            steps: steps(&preview.plan),
+            steps: with_proofs(steps(&preview.plan), &preview.proofs),
             lints: lints.collect(),
             notes: preview.notes.clone(),
             surroundings: preview.surroundings.clone(),

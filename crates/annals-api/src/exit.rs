@@ -1,6 +1,7 @@
 //! Exit codes: what a script may act on.
 
 use annals_event_store::{BlobError, OpenError, ReadError};
+use annals_operations::rehearsal::RehearsalError;
 use annals_operations::{
     ChangeOutcome, ConfigError, Failure, LogFailure, LogReport, RunEnd, TargetFailure,
     lost_to_others,
@@ -49,7 +50,7 @@ exit_codes! {
     LogUnwritable = 10,
     /// Verification found something wrong.
     Findings = 11,
-    /// No PostgreSQL server is installed for the sandbox.
+    /// No PostgreSQL server is installed for the sandbox, or none of the major version it must have.
     NoServer = 12,
     /// The log could not be anchored as the policy asks, or an anchor contradicts it.
     Unanchored = 13,
@@ -110,6 +111,11 @@ impl ExitCode {
             Failure::Log(error) => Self::of_log_failure(error),
             Failure::Target(error) => Self::of_target_failure(error),
             Failure::Anchor(_) | Failure::FewAnchors { .. } => Self::Unanchored,
+            Failure::NotProven { .. } => Self::NotProven,
+            Failure::Rehearsal(RehearsalError::File(_) | RehearsalError::Before { .. }) => {
+                Self::Refused
+            }
+            Failure::Rehearsal(_) => Self::TargetUnavailable,
             Failure::Locked { .. } => Self::Locked,
             Failure::Interrupted => Self::Interrupted,
         }
@@ -145,13 +151,21 @@ impl ExitCode {
 
     fn of_target_failure(error: &TargetFailure) -> Self {
         match error {
-            TargetFailure::Sandbox(SandboxError::NotInstalled) => Self::NoServer,
+            TargetFailure::Sandbox(
+                SandboxError::NotInstalled | SandboxError::MajorNotInstalled { .. },
+            ) => Self::NoServer,
             TargetFailure::OtherDatabase { .. }
             | TargetFailure::LogElsewhere { .. }
             | TargetFailure::TakenOver { .. } => Self::Refused,
             TargetFailure::Diverged(_) => Self::Diverged,
+            TargetFailure::Drifted(_) | TargetFailure::OtherMajor { .. } => Self::Drifted,
+            TargetFailure::Track {
+                error: annals_postgres::TrackError::NotAllowed { .. }, ..
+            } => Self::Refused,
+            TargetFailure::SchemaHeld { .. } => Self::StepBlocked,
             TargetFailure::Reconcile(_) => Self::InDoubt,
             TargetFailure::Connect(_)
+            | TargetFailure::Track { .. }
             | TargetFailure::Fault { .. }
             | TargetFailure::Ledger(_)
             | TargetFailure::ReadOnly { .. }

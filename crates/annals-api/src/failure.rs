@@ -28,6 +28,9 @@ impl From<&Failure> for FailureDocument {
             Failure::Target(TargetFailure::Diverged(divergence)) => {
                 std::iter::once(divergence.to_string()).chain(divergence.lines()).collect()
             }
+            Failure::Target(TargetFailure::Drifted(refusal)) => {
+                std::iter::once(refusal.to_string()).chain(refusal.lines()).collect()
+            }
             other => vec![other.to_string()],
         };
         let mut causes = Vec::new();

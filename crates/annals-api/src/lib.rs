@@ -8,19 +8,22 @@ mod adopt;
 mod change;
 mod copies;
 mod diff;
+mod drift;
 mod exit;
 mod failure;
 mod keys;
 mod locks;
 mod log;
+mod proof;
 mod replay;
+mod schema;
 mod setup;
 mod state;
 mod status;
 mod timeline;
 mod verify;
 
-pub use adopt::{AdoptDocument, AdoptedChange, ParentHead};
+pub use adopt::{AdoptDocument, AdoptedChange, ParentHead, UpgradeDocument};
 pub use annals_operations::LogReport as LogVerifyDocument;
 pub use change::{
     ChangeDocument, LintDocument, PlanBatches, PlanDocument, PlanStatement, PlanStep, PlanStream,
@@ -31,6 +34,7 @@ pub use diff::{
     BetweenDocument, DiffDocument, EndedRun, GrownAnchor, ShiftDocument, TurnedApproval,
     TurnedBackup, TurnedKey, TurnedMigration, VerificationAt,
 };
+pub use drift::{DriftAcceptedDocument, DriftDocument, TrackDocument};
 pub use exit::ExitCode;
 pub use failure::FailureDocument;
 pub use keys::{KeyChangeDocument, KeyDocument, KeysDocument, RotationDocument};
@@ -38,9 +42,14 @@ pub use locks::{
     HolderDocument, LocksDocument, LogLockDocument, OpenRunDocument, SessionDocument, StepDocument,
 };
 pub use log::{LogEvent, LogShowDocument};
+pub use proof::{RehearsalDocument, RehearsedStep, UnreachedStep};
 pub use replay::{
     AnchorClaimDocument, HistoryDocument, HistoryEntry, Place, ProvenTimeDocument,
     TimeBoundsDocument, VantageDocument,
+};
+pub use schema::{
+    AttributeDifference, FingerprintDocument, ObjectDifference, PictureDocument,
+    SchemaDiffDocument, SchemaDocument,
 };
 pub use setup::{CreateDocument, InitDocument, SandboxDocument};
 pub use state::{
@@ -48,8 +57,8 @@ pub use state::{
     HomeState, IntegrityState, KeyState, LockHolder, MigrationsSeenState, PendingMigration,
     RunState, StateDocument, StepState,
 };
-pub use status::{BackfillStatus, MigrationStatus, StatusDocument};
+pub use status::{BackfillStatus, DriftStatus, MigrationStatus, StatusDocument};
 pub use timeline::{
     ExplainDocument, ExplainedEvent, TimelineDocument, TimelineEvent, TimelineLine,
 };
-pub use verify::{FindingDocument, VerifyDocument};
+pub use verify::{ContentDocument, FindingDocument, NotCheckedDocument, VerifyDocument};

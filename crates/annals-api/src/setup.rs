@@ -66,6 +66,12 @@ pub struct SandboxDocument {
     pub pid: Option<i32>,
     /// `plain` or `supabase`.
     pub platform: Option<String>,
+    /// The server's version, such as `15.18`.
+    pub server_version: Option<String>,
+    /// The major version that was wanted, where the server has another one.
+    pub wanted_major: Option<u32>,
+    /// Who wanted it, why the server has another one, and what to do.
+    pub note: Option<String>,
 }
 
 impl SandboxDocument {
@@ -77,6 +83,9 @@ impl SandboxDocument {
         url: None,
         pid: None,
         platform: None,
+        server_version: None,
+        wanted_major: None,
+        note: None,
     };
 }
 
@@ -88,6 +97,12 @@ impl From<&SandboxInfo> for SandboxDocument {
             url: Some(info.url.clone()),
             pid: info.pid,
             platform: Some(info.platform.to_owned()),
+            server_version: Some(info.version.clone()),
+            wanted_major: info.other_major.as_ref().map(|other| other.wanted),
+            note: info.other_major.as_ref().map(|other| {
+                let annals_operations::OtherMajor { wanted, wanted_by, reason } = other;
+                format!("PostgreSQL {wanted} is wanted ({wanted_by}): {reason}")
+            }),
             ..Self::STOPPED
         }
     }

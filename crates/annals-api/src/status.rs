@@ -23,6 +23,10 @@ pub struct MigrationStatus {
     pub applied_by: Option<String>,
     /// How far the backfill is that it is half-way in.
     pub backfill: Option<BackfillStatus>,
+    /// How its rehearsal stands, where it is pending and the target asks: `proven`, `unproven`, `other
+    /// files`, `other major version`, `other schema`, or the verdict that is not accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<&'static str>,
 }
 
 /// How far a backfill is: what is committed.
@@ -63,8 +67,19 @@ pub struct StatusDocument {
     pub recovered: Vec<RecoveredRun>,
     /// Who is running something on the target right now.
     pub running: Option<String>,
+    /// What the log knows to be other than expected in the schema.
+    pub drift: Option<DriftStatus>,
     /// The process's exit code.
     pub exit_code: u8,
+}
+
+/// Drift the log knows of.
+#[derive(Debug, Clone, Serialize)]
+pub struct DriftStatus {
+    /// Objects that are not as expected.
+    pub objects: u64,
+    /// When that was last found.
+    pub found_at: String,
 }
 
 fn word(condition: Condition) -> &'static str {
@@ -83,6 +98,7 @@ fn word(condition: Condition) -> &'static str {
 impl From<&StatusView> for StatusDocument {
     fn from(view: &StatusView) -> Self {
         let migrations = view.rows.iter().map(|row| MigrationStatus {
+            proof: row.proof.map(|state| state.as_str()),
             version: row.version.clone(),
             name: row.name.clone(),
             state: word(row.condition),
@@ -111,6 +127,10 @@ impl From<&StatusView> for StatusDocument {
             mismatches: view.mismatches.iter().map(FindingDocument::from).collect(),
             recovered: view.recovered.iter().map(RecoveredRun::from).collect(),
             running: view.running.clone(),
+            drift: view.drift.map(|drift| DriftStatus {
+                objects: drift.differences,
+                found_at: drift.at.to_string(),
+            }),
             exit_code: code.code(),
         }
     }

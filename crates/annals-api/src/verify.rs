@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use annals_events::{CheckOutcome, CheckResults};
-use annals_integrity::{Finding, Severity};
+use annals_integrity::{Finding, NotMade, TableContent};
 use annals_operations::VerifyView;
 use serde::Serialize;
 
@@ -29,14 +29,64 @@ impl From<&Finding> for FindingDocument {
     fn from(finding: &Finding) -> Self {
         Self {
             id: finding.id,
-            severity: match finding.severity {
-                Severity::Note => "note",
-                Severity::Warning => "warning",
-                Severity::Error => "error",
-            },
+            severity: finding.severity.as_str(),
             subject: finding.subject.clone(),
             evidence: finding.evidence.clone(),
             remedy: finding.remedy.clone(),
+        }
+    }
+}
+
+/// Something that was not checked, or not to its end.
+#[derive(Debug, Clone, Serialize)]
+pub struct NotCheckedDocument {
+    /// The check.
+    pub id: &'static str,
+    /// Its family.
+    pub family: &'static str,
+    /// The object.
+    pub subject: String,
+    /// `privilege`, `row_security`, `extension`, `version`, `locked`, `time_budget` or `failed`.
+    pub kind: &'static str,
+    /// Why, and how much of it was looked at.
+    pub reason: String,
+}
+
+impl From<&NotMade> for NotCheckedDocument {
+    fn from(not_made: &NotMade) -> Self {
+        Self {
+            id: not_made.id,
+            family: not_made.family.as_str(),
+            subject: not_made.subject.clone(),
+            kind: not_made.kind,
+            reason: not_made.reason.clone(),
+        }
+    }
+}
+
+/// What a table holds, as numbers that do not depend on the order of its rows.
+#[derive(Debug, Clone, Serialize)]
+pub struct ContentDocument {
+    /// Its name, as SQL spells it.
+    pub table: String,
+    /// Number of rows.
+    pub rows: u64,
+    /// Sums of the rows' hashes with two seeds, modulo 2^64, as hexadecimal digits.
+    pub sums: [String; 2],
+    /// `record` or `text`.
+    pub method: &'static str,
+    /// Transactions it was read in.
+    pub parts: u32,
+}
+
+impl From<&TableContent> for ContentDocument {
+    fn from(content: &TableContent) -> Self {
+        Self {
+            table: content.table.clone(),
+            rows: content.rows,
+            sums: content.sums.map(|sum| format!("{sum:016x}")),
+            method: content.method.as_str(),
+            parts: content.parts,
         }
     }
 }
@@ -48,12 +98,22 @@ pub struct VerifyDocument {
     pub format: &'static str,
     /// The target.
     pub target: String,
+    /// `quick` (the catalog), `standard` or `full` (all data).
+    pub level: &'static str,
     /// `passed` or `failed`.
     pub result: &'static str,
     /// By family: `passed`, `failed` or `not_checked`.
     pub checks: BTreeMap<&'static str, &'static str>,
     /// Everything seen, worst first.
     pub findings: Vec<FindingDocument>,
+    /// What was not checked, or not to its end.
+    pub not_checked: Vec<NotCheckedDocument>,
+    /// What the tables hold, where all data was read.
+    pub contents: Vec<ContentDocument>,
+    /// Tables whose rows were read to the end.
+    pub tables_read: u64,
+    /// Rows read.
+    pub rows_read: u64,
     /// Migrations applied.
     pub applied: usize,
     /// Events in the log, all of them verified.
@@ -87,9 +147,14 @@ impl From<&VerifyView> for VerifyDocument {
         Self {
             format: "annals.verify/1",
             target: view.target.clone(),
+            level: view.level.as_str(),
             result: view.result.as_str(),
             checks: checks(&view.checks),
             findings: view.findings.iter().map(FindingDocument::from).collect(),
+            not_checked: view.not_made.iter().map(NotCheckedDocument::from).collect(),
+            contents: view.contents.iter().map(ContentDocument::from).collect(),
+            tables_read: view.tables_read,
+            rows_read: view.rows_read,
             applied: view.applied,
             log_size: view.log_size,
             objects: view.objects,

@@ -52,7 +52,11 @@ enum Command {
     Plan(commands::plan::Arguments),
     Migrate(commands::migrate::Arguments),
     Rollback(commands::rollback::Arguments),
+    Proof(commands::proof::Arguments),
     Verify(commands::verify::Arguments),
+    Drift(commands::drift::Arguments),
+    #[command(subcommand)]
+    Schema(commands::schema::Command),
     Adopt(commands::adopt::Arguments),
     History(commands::history::Arguments),
     State(commands::state::Arguments),
@@ -80,7 +84,10 @@ impl Command {
             Self::Plan(_) => "plan",
             Self::Migrate(_) => "migrate",
             Self::Rollback(_) => "rollback",
+            Self::Proof(_) => "proof",
             Self::Verify(_) => "verify",
+            Self::Drift(_) => "drift",
+            Self::Schema(_) => "schema",
             Self::Adopt(_) => "adopt",
             Self::History(_) => "history",
             Self::State(_) => "state",
@@ -169,7 +176,10 @@ async fn run(command: Command, environment: &Environment, output: &Output) -> Ex
         Command::Rollback(arguments) => {
             commands::rollback::run(environment, output, arguments).await
         }
+        Command::Proof(arguments) => commands::proof::run(environment, output, arguments).await,
         Command::Verify(arguments) => commands::verify::run(environment, output, &arguments).await,
+        Command::Drift(arguments) => commands::drift::run(environment, output, &arguments).await,
+        Command::Schema(command) => commands::schema::run(environment, output, &command).await,
         Command::Adopt(arguments) => commands::adopt::run(environment, output, arguments).await,
         Command::History(arguments) => {
             commands::history::run(environment, output, &arguments).await

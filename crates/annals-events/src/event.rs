@@ -166,6 +166,9 @@ macro_rules! words {
         }
 
         impl $name {
+            /// Every one of them.
+            pub const ALL: &[Self] = &[$( Self::$variant, )*];
+
             /// The stored word.
             pub const fn as_str(self) -> &'static str {
                 match self { $( Self::$variant => $word, )* }
@@ -392,6 +395,9 @@ pub struct LogCreated {
 pub struct TargetRegistered {
     /// `plain` or `supabase`.
     pub platform: String,
+    /// Why another server is the target's from now on, where a person has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// As the server spells it, such as `15.18`.
     pub server_version: String,
 }

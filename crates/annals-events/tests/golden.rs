@@ -139,7 +139,8 @@ fn examples() -> Vec<Event> {
             workspace: "demo".into(),
         }
         .into(),
-        TargetRegistered { platform: "plain".into(), server_version: "15.18".into() }.into(),
+        TargetRegistered { platform: "plain".into(), reason: None, server_version: "15.18".into() }
+            .into(),
         PlanMade { direction: Direction::Up, plan: blob(), steps: 1 }.into(),
         RunStarted { direction: Direction::Up, plan: blob().digest, run: run(), steps: 1 }.into(),
         StepStarted {

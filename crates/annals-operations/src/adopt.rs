@@ -141,7 +141,7 @@ pub async fn adopt(
         }
     };
     carry_out(&mut opened, &workspace, &target, run, &adoptable, options.reason.as_deref()).await?;
-    opened.record_schema(run, None).await?;
+    opened.record_as_it_is(&target.name, Some(run), Vec::new()).await?;
     opened.publish().await?;
     opened.anchor(environment, &workspace, &target).await?;
     let recovered = std::mem::take(&mut opened.recovered);
@@ -323,7 +323,7 @@ async fn look_at(
         AdoptFrom::Lost => {
             let mismatches = book.mismatches(ledger);
             let divergence = divergence(session, target, book, &mismatches).await?;
-            let expected = book.recovery.schema.map(|picture| picture.snapshot.digest);
+            let expected = book.recovery.schema.map(|picture| picture.fingerprint);
             of_lost(session, target, book, divergence.as_ref(), expected.as_ref()).await?
         }
         AdoptFrom::Baseline(last) => {

@@ -66,8 +66,8 @@ impl Adoptable {
 }
 
 async fn schema(session: &mut Session, target: &Target) -> Result<Digest, Failure> {
-    let live = read_schema(session, target.platform).await.map_err(open::fault(target))?;
-    Ok(Digest::of(live.to_canonical_json().as_bytes()))
+    let live = read_schema(session, &target.scope).await.map_err(open::fault(target))?;
+    Ok(live.fingerprint().digest)
 }
 
 fn entry(

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use annals_events::{BlobRef, Event, KeyPurpose, LeafHash, Recorded, Seq};
+use annals_events::{BlobRef, Digest, Event, KeyPurpose, LeafHash, Recorded, Seq, Timestamp};
 use annals_integrity::{LedgerMismatch, compare_ledger};
-use annals_projections::{History, LedgerRow, Projection, RecoveryState};
+use annals_projections::{History, LedgerRow, Projection, ProofBook, RecoveryState};
 
 /// What a command keeps of a log that went by: its read models, and what they name.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Book {
     pub(crate) history: History,
     pub(crate) recovery: RecoveryState,
+    /// Rehearsals.
+    pub(crate) proofs: ProofBook,
     /// The log's name; empty without a log.
     pub(crate) origin: String,
     /// Events.
@@ -27,6 +29,10 @@ pub(crate) struct Book {
     pub(crate) is_registered: bool,
     /// The migrations as last recorded.
     pub(crate) migrations_seen: Option<BlobRef>,
+    /// When drift was last recorded, found or gone, and the differences then.
+    pub(crate) drift_told: Option<(Timestamp, BlobRef)>,
+    /// Somebody has taken the schema as it was for the expected one.
+    pub(crate) is_schema_accepted: bool,
     /// From which event on the server wrote on which timeline.
     timelines: Vec<(Seq, u32)>,
 }
@@ -35,6 +41,7 @@ impl Book {
     pub(crate) fn apply(&mut self, recorded: &Recorded) {
         self.history.apply(recorded);
         self.recovery.apply(recorded);
+        self.proofs.apply(recorded);
         if self.size == 0 {
             self.origin = recorded.origin.to_string();
         }
@@ -52,6 +59,10 @@ impl Book {
         match &recorded.event {
             Event::TargetRegistered(_) => self.is_registered = true,
             Event::MigrationsSeen(seen) => self.migrations_seen = Some(seen.set),
+            Event::DriftAccepted(_) => self.is_schema_accepted = true,
+            Event::DriftFound(found) => {
+                self.drift_told = Some((recorded.recorded_at, found.report));
+            }
             Event::CheckpointAnchored(anchored) => {
                 self.anchored.insert(anchored.anchor.clone(), anchored.size);
             }
@@ -61,6 +72,12 @@ impl Book {
             }
             _ => {}
         }
+    }
+
+    /// Content by its digest, among what the events name.
+    pub(crate) fn named(&self, digest: &Digest) -> Option<BlobRef> {
+        let mut newest_first = self.blobs.iter().rev();
+        newest_first.find(|(.., blob)| blob.digest == *digest).map(|(.., blob)| *blob)
     }
 
     /// The timeline the server wrote on when event `seq` was recorded.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use annals_anchor::{AnchorPlace, S3Place};
+use annals_events::ProofVerdict;
 use annals_executor::Patience;
 use annals_migrations::{Position, parse_duration_ms};
 use annals_postgres::{ConnectionSpec, Platform, SpecError};
@@ -97,6 +98,8 @@ struct Document {
     #[serde(default)]
     sandbox: SandboxTable,
     #[serde(default)]
+    schemas: SchemasTable,
+    #[serde(default)]
     anchors: BTreeMap<String, AnchorTable>,
     #[serde(default)]
     targets: BTreeMap<String, TargetTable>,
@@ -144,11 +147,35 @@ struct Policy {
     require_rollback: bool,
     require_anchors: usize,
     lock_retries: u32,
+    drift: DriftPolicy,
+}
+
+/// What becomes of a run on a target whose schema is not as expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DriftPolicy {
+    /// It is refused.
+    #[default]
+    Refuse,
+    /// It goes on, and the log says so.
+    Warn,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+struct SchemasTable {
+    managed: Vec<String>,
+    include: Vec<String>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { require_rollback: true, require_anchors: 0, lock_retries: 5 }
+        Self {
+            require_rollback: true,
+            require_anchors: 0,
+            lock_retries: 5,
+            drift: DriftPolicy::default(),
+        }
     }
 }
 
@@ -186,6 +213,9 @@ impl Default for TimeoutTexts {
 #[serde(deny_unknown_fields, default, expecting = "a table")]
 struct SandboxTable {
     platform: Option<String>,
+    like: Option<String>,
+    major: Option<u32>,
+    servers: BTreeMap<String, PathBuf>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -198,6 +228,8 @@ struct TargetTable {
     anchors: Vec<String>,
     event_store: Option<String>,
     event_store_env: Option<String>,
+    proof: Option<String>,
+    proof_accepts: Option<Vec<String>>,
 }
 
 /// Where a target's URL comes from.
@@ -220,6 +252,53 @@ pub enum StorePlace {
     Database(UrlSource),
 }
 
+/// What rehearsals of pending migrations mean for a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ProofDemand {
+    /// Nothing.
+    Off,
+    /// Those that are missing are told.
+    #[default]
+    Warn,
+    /// Without them nothing is run.
+    Require,
+}
+
+impl ProofDemand {
+    fn parse(word: &str) -> Option<Self> {
+        match word {
+            "off" => Some(Self::Off),
+            "warn" => Some(Self::Warn),
+            "require" => Some(Self::Require),
+            _ => None,
+        }
+    }
+}
+
+/// Which rehearsals a target asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProofPolicy {
+    /// Whether. Default `warn`.
+    pub demand: ProofDemand,
+    /// The verdicts that do. Default `exact`, `column_order` and `irreversible`.
+    pub accepts: Vec<ProofVerdict>,
+}
+
+impl Default for ProofPolicy {
+    fn default() -> Self {
+        let accepts =
+            vec![ProofVerdict::Exact, ProofVerdict::ColumnOrder, ProofVerdict::Irreversible];
+        Self { demand: ProofDemand::default(), accepts }
+    }
+}
+
+impl ProofPolicy {
+    /// Whether a verdict does.
+    pub fn accepts(&self, verdict: ProofVerdict) -> bool {
+        self.accepts.contains(&verdict)
+    }
+}
+
 /// A named database.
 #[derive(Debug, Clone)]
 pub struct TargetConfig {
@@ -231,6 +310,21 @@ pub struct TargetConfig {
     pub event_store: StorePlace,
     /// The anchors that hold copies of its log, by name.
     pub anchors: Vec<String>,
+    /// What a run needs to know of rehearsals.
+    pub proof: ProofPolicy,
+}
+
+/// What the sandbox is to be like.
+#[derive(Debug, Clone)]
+pub struct SandboxConfig {
+    /// What its database is prepared like. Default that of the target it is like, else plain.
+    pub platform: Platform,
+    /// The target whose major version it has. Default the default target, else the only one.
+    pub like: Option<String>,
+    /// The major version it has, whatever the target's.
+    pub major: Option<u32>,
+    /// Folders with the servers of single major versions.
+    pub servers: BTreeMap<u32, PathBuf>,
 }
 
 /// The checked configuration.
@@ -246,6 +340,12 @@ pub struct Config {
     pub require_rollback: bool,
     /// Anchors that must hold all that is signed before a run begins. Default 0.
     pub require_anchors: usize,
+    /// What becomes of a run on a target that has drifted. Default refuse.
+    pub drift: DriftPolicy,
+    /// Schemas that something else manages, besides those of the platform: no part of the picture.
+    pub managed_schemas: Vec<String>,
+    /// Schemas that are the project's own although the platform manages them.
+    pub included_schemas: Vec<String>,
     /// Places that hold copies of logs, by name.
     pub anchors: BTreeMap<String, AnchorPlace>,
     /// Longest wait for a lock in a step, in milliseconds. Default 2 s.
@@ -265,8 +365,8 @@ pub struct Config {
     pub long_transaction_ms: u64,
     /// Longest silence of a target that is awaited, in milliseconds. Default 30 s.
     pub silence_timeout_ms: u64,
-    /// What the sandbox is prepared like. Default plain.
-    pub sandbox_platform: Platform,
+    /// The sandbox.
+    pub sandbox: SandboxConfig,
     /// The targets.
     pub targets: BTreeMap<String, TargetConfig>,
 }
@@ -344,12 +444,15 @@ impl Config {
             let place = read_anchor(&name, table)?;
             anchors.insert(name, place);
         }
+        let default_target = document.default_target;
         let config = Self {
             workspace: document.workspace,
-            default_target: document.default_target,
             folders: document.folders,
             require_rollback: document.policy.require_rollback,
             require_anchors: document.policy.require_anchors,
+            drift: document.policy.drift,
+            managed_schemas: document.schemas.managed,
+            included_schemas: document.schemas.include,
             anchors,
             lock_timeout_ms: duration("timeouts.lock", &timeouts.lock)?,
             statement_timeout_ms: duration("timeouts.statement", &timeouts.statement)?,
@@ -366,7 +469,8 @@ impl Config {
             },
             long_transaction_ms: duration("timeouts.long_transaction", &timeouts.long_transaction)?,
             silence_timeout_ms: silence(&duration, &document.timeouts.silence)?,
-            sandbox_platform: platform("sandbox.platform", document.sandbox.platform.as_deref())?,
+            sandbox: read_sandbox(document.sandbox, default_target.as_deref(), &targets)?,
+            default_target,
             targets,
         };
         for (name, target) in &config.targets {
@@ -447,7 +551,65 @@ fn read_target(name: &str, table: TargetTable) -> Result<TargetConfig, ConfigErr
     };
     let platform = platform(&format!("{key}.platform"), table.platform.as_deref())?;
     let event_store = read_store(&key, table.event_store, table.event_store_env)?;
-    Ok(TargetConfig { url, platform, event_store, anchors: table.anchors })
+    let proof = read_proof_policy(&key, table.proof.as_deref(), table.proof_accepts)?;
+    Ok(TargetConfig { url, platform, event_store, anchors: table.anchors, proof })
+}
+
+fn read_sandbox(
+    table: SandboxTable,
+    default_target: Option<&str>,
+    targets: &BTreeMap<String, TargetConfig>,
+) -> Result<SandboxConfig, ConfigError> {
+    let like = match (table.like, default_target) {
+        (Some(name), _) if targets.contains_key(&name) => Some(name),
+        (Some(name), _) => {
+            return Err(value_error("sandbox.like", format!("there is no target {name:?}")));
+        }
+        (None, Some(name)) if targets.contains_key(name) => Some(name.to_owned()),
+        (None, _) if targets.len() == 1 => targets.keys().next().cloned(),
+        (None, _) => None,
+    };
+    let platform = match (table.platform, like.as_ref().and_then(|name| targets.get(name))) {
+        (None, Some(target)) => target.platform,
+        (word, _) => platform("sandbox.platform", word.as_deref())?,
+    };
+    let mut servers = BTreeMap::new();
+    for (major, folder) in table.servers {
+        let key = format!("sandbox.servers.{major}");
+        let Ok(major) = major.parse() else {
+            return Err(value_error(key, "is not a major version, such as 15"));
+        };
+        if !folder.is_absolute() {
+            return Err(value_error(key, "is not an absolute path"));
+        }
+        servers.insert(major, folder);
+    }
+    Ok(SandboxConfig { platform, like, major: table.major, servers })
+}
+
+fn read_proof_policy(
+    key: &str,
+    demand: Option<&str>,
+    accepts: Option<Vec<String>>,
+) -> Result<ProofPolicy, ConfigError> {
+    let mut policy = ProofPolicy::default();
+    if let Some(word) = demand {
+        policy.demand = ProofDemand::parse(word).ok_or_else(|| {
+            value_error(format!("{key}.proof"), "is \"off\", \"warn\" or \"require\"")
+        })?;
+    }
+    if let Some(words) = accepts {
+        let verdict = |word: &String| {
+            let known = ProofVerdict::ALL.iter().find(|verdict| verdict.as_str() == word);
+            known.copied().ok_or_else(|| {
+                let all: Vec<&str> = ProofVerdict::ALL.iter().map(|known| known.as_str()).collect();
+                let reason = format!("{word:?} is no verdict; there are {}", all.join(", "));
+                value_error(format!("{key}.proof_accepts"), reason)
+            })
+        };
+        policy.accepts = words.iter().map(verdict).collect::<Result<_, _>>()?;
+    }
+    Ok(policy)
 }
 
 fn read_store(
@@ -487,6 +649,7 @@ fn read_store(
     }
 }
 
+/// What the sandbox is to be like; without a word, like the default target or the only one.
 fn read_anchor(name: &str, table: AnchorTable) -> Result<AnchorPlace, ConfigError> {
     let key = format!("anchors.{name}");
     check_name(&key, name)?;
@@ -556,6 +719,23 @@ mod tests {
             let error = parse(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_target_says_which_proofs_it_wants() {
+        let target = |more: &str| {
+            let text = format!("workspace = \"d\"\n[targets.p]\nurl = \"a\"\n{more}");
+            parse(&text).map(|config| config.targets["p"].proof.clone())
+        };
+        let usual = target("").unwrap();
+        assert_eq!(usual.demand, ProofDemand::Warn);
+        assert!(usual.accepts(ProofVerdict::Exact) && !usual.accepts(ProofVerdict::LosesData));
+        let strict = target("proof = \"require\"\nproof_accepts = [\"exact\"]").unwrap();
+        assert_eq!(strict.demand, ProofDemand::Require);
+        assert_eq!(strict.accepts, [ProofVerdict::Exact]);
+        assert!(target("proof = \"maybe\"").unwrap_err().contains("targets.p.proof"));
+        assert!(target("proof_accepts = [\"fine\"]").unwrap_err().contains("no verdict"));
+        assert!(target("prove = true").is_err());
     }
 
     #[test]

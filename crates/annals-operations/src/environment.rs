@@ -52,6 +52,12 @@ impl Environment {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// Where sandboxes are kept ready to be copied.
+    pub(crate) fn sandbox_cache(&self) -> Option<PathBuf> {
+        let folder = |name| self.variable(name).map(std::path::Path::new);
+        annals_postgres::sandbox::cache_folder(folder("XDG_CACHE_HOME"), folder("HOME"))
+    }
+
     /// The folders of `PATH`.
     pub(crate) fn search_path(&self) -> Vec<PathBuf> {
         std::env::split_paths(self.variable("PATH").unwrap_or_default()).collect()

@@ -12,10 +12,11 @@ use annals_keys::KeyFileError;
 use annals_migrations::Problem;
 use annals_planner::Refusal;
 use annals_postgres::sandbox::SandboxError;
-use annals_postgres::{ConnectError, Fault, LedgerError};
+use annals_postgres::{Blocker, ConnectError, Fault, LedgerError, TrackError};
 
 use crate::config::ConfigError;
 use crate::diverged::{Divergence, WAYS_OUT};
+use crate::drift::DriftRefusal;
 
 /// What is wrong with a log.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +115,21 @@ pub enum TargetFailure {
         /// The error.
         fault: Fault,
     },
+    /// Others are changing its schema, which cannot be read meanwhile.
+    #[error(
+        "the schema of the target {target:?} cannot be read: {fault}, after {waited_s} s{}",
+        held_by(by)
+    )]
+    SchemaHeld {
+        /// The target.
+        target: String,
+        /// Seconds they were waited for.
+        waited_s: u64,
+        /// Who has relations locked; empty where it was over by then.
+        by: Vec<Blocker>,
+        /// What the server said last.
+        fault: Fault,
+    },
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -165,6 +181,30 @@ pub enum TargetFailure {
     /// It has lost what the log says took effect.
     #[error("{0}")]
     Diverged(Box<Divergence>),
+    /// Its schema is not as expected.
+    #[error("{0}")]
+    Drifted(Box<DriftRefusal>),
+    /// Its schema was recorded on another major version: nothing can be compared.
+    #[error(
+        "the schema of {target:?} was recorded on PostgreSQL {expected}, the server is {live} now: the \
+         two cannot be compared; nothing was run"
+    )]
+    OtherMajor {
+        /// The target.
+        target: String,
+        /// Major version of the server it was recorded on.
+        expected: u32,
+        /// Major version of the server now.
+        live: u32,
+    },
+    /// DDL cannot be written down there.
+    #[error("the target {target:?}: {error}")]
+    Track {
+        /// The target.
+        target: String,
+        /// Why.
+        error: TrackError,
+    },
     /// Another server has taken over while a step was in doubt.
     #[error(
         "the target {target:?} was on timeline {then} when {step} was begun and is on timeline {now} \
@@ -248,6 +288,21 @@ pub enum Failure {
         /// Why the others do not.
         problems: Vec<String>,
     },
+    /// The policy asks for rehearsals that are not there.
+    #[error(
+        "targets.{target}.proof asks for an accepted proof of every migration, and {} not: {}",
+        if unproven.len() == 1 { "one has".to_owned() } else { format!("{} have", unproven.len()) },
+        unproven.iter().map(|(id, why)| format!("{id} ({why})")).collect::<Vec<_>>().join(", ")
+    )]
+    NotProven {
+        /// The target.
+        target: String,
+        /// `<version>_<name>` of each, and in a word why.
+        unproven: Vec<(String, &'static str)>,
+    },
+    /// A rehearsal could not be held.
+    #[error(transparent)]
+    Rehearsal(#[from] annals_proof::RehearsalError),
     /// Another run is at it.
     #[error("{what} is locked by {holder}")]
     Locked {
@@ -337,6 +392,16 @@ impl Failure {
             Self::FewAnchors { .. } => {
                 "nothing was done; bring the anchors back, and publish with: annals log anchor"
             }
+            Self::NotProven { target, .. } => {
+                return Some(format!(
+                    "nothing was done; rehearse them with: annals proof --target {target}"
+                ));
+            }
+            Self::Rehearsal(annals_proof::RehearsalError::Before { .. }) => {
+                "nothing was changed; the sandbox is built from the files, so what is applied must still \
+                 apply to an empty database"
+            }
+            Self::Rehearsal(_) => "nothing was changed; run it again",
             Self::Locked { .. } => {
                 "wait until it has ended; if it was killed, its lock has ended too"
             }
@@ -445,6 +510,17 @@ fn log_hint(error: &LogFailure) -> Option<String> {
     Some(hint.to_owned())
 }
 
+/// The end of a sentence that names who holds something; nothing where nobody was seen.
+fn held_by(by: &[Blocker]) -> String {
+    match by {
+        [] => String::new(),
+        by => format!(
+            ": held by {}",
+            by.iter().map(Blocker::to_string).collect::<Vec<_>>().join(", ")
+        ),
+    }
+}
+
 fn target_hint(error: &TargetFailure) -> Option<String> {
     let hint = match error {
         TargetFailure::Connect(error) => return error.hint(),
@@ -452,13 +528,29 @@ fn target_hint(error: &TargetFailure) -> Option<String> {
             "use the URL of the primary, or wait until it takes writes"
         }
         TargetFailure::OtherDatabase { .. } => {
-            "use the right URL, or the log that belongs to this database"
+            "use the right URL, or the log that belongs to this database; if it is the same database on \
+             another server (pg_upgrade, or a restored dump), say so: annals adopt --upgraded"
         }
         TargetFailure::LogElsewhere { .. } => {
             "fetch the log from where it is kept (another checkout, an anchor, or the database that \
              event_store names); if it is lost for good, take over with: annals adopt"
         }
+        TargetFailure::SchemaHeld { .. } => {
+            "run the command again when they are done; timeouts.max_blocked and policy.lock_retries say \
+             how long is waited"
+        }
         TargetFailure::Diverged(_) => WAYS_OUT,
+        TargetFailure::Drifted(_) => {
+            "look with: annals drift. Undo what was changed; or take it over, recorded: annals drift \
+             accept --reason '…'; or go on this once: --allow-drift"
+        }
+        TargetFailure::OtherMajor { .. } => {
+            "take the schema as it is after the upgrade, recorded: annals drift accept --reason '…'"
+        }
+        TargetFailure::Track { error: TrackError::NotAllowed { .. }, .. } => {
+            "run it once as a superuser (on Supabase as postgres); without it annals drift knows the \
+             interval between two looks, not who it was"
+        }
         TargetFailure::TakenOver { .. } => {
             "find out whether the server before has it; to go on with this one, run the command again"
         }
@@ -473,7 +565,9 @@ fn target_hint(error: &TargetFailure) -> Option<String> {
         TargetFailure::Ledger(LedgerError::Server(_)) => {
             "the role needs CREATE on the database once, and access to the schema annals"
         }
-        TargetFailure::Fault { .. } | TargetFailure::Ledger(_) => return None,
+        TargetFailure::Fault { .. }
+        | TargetFailure::Ledger(_)
+        | TargetFailure::Track { error: TrackError::Fault(_), .. } => return None,
     };
     Some(hint.to_owned())
 }

@@ -12,6 +12,7 @@ mod config;
 mod copies;
 mod create;
 mod diverged;
+mod drift;
 mod environment;
 mod error;
 mod examine;
@@ -27,17 +28,23 @@ mod migrate;
 mod moment;
 mod moving;
 mod open;
+mod pictures;
 mod preflight;
+mod proof;
+mod proven;
 mod recorder;
 mod replay;
 mod sandbox;
+mod schema;
 mod settle;
 mod show;
 mod sighting;
 mod status;
 mod targets;
 mod timeline;
+mod track;
 mod unfinished;
+mod upgraded;
 mod verify;
 mod workspace;
 
@@ -49,12 +56,18 @@ pub use annals_executor::{
     Advance, Interrupt, InterruptHandle, NoProgress, Patience, Progress, RunEnd, RunReport,
     Unrecorded, lost_to_others,
 };
-pub use annals_postgres::Blocker;
+pub use annals_integrity::CheckFamily;
+pub use annals_postgres::{Blocker, CheckProgress};
+pub use annals_proof as rehearsal;
 pub use clock::{Clock, IdSource, SystemClock, SystemIds};
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, DriftPolicy, ProofDemand, ProofPolicy};
 pub use copies::{ExportTo, Exported, log_anchor, log_check_proof, log_export, log_prove};
 pub use create::{Created, create};
 pub use diverged::{Divergence, LostChange};
+pub use drift::{
+    AcceptedDrift, DdlCommand, DriftRefusal, DriftView, DriftedAttribute, DriftedObject,
+    NotCompared, drift, drift_accept, with_parts,
+};
 pub use environment::Environment;
 pub use error::{AnchorFailure, Failure, LogFailure, TargetFailure};
 pub use explain::{ExplainView, Reading, explain};
@@ -72,12 +85,19 @@ pub use migrate::{
 pub use moment::{Moment, parse_moment};
 pub use moving::{MoveTo, MovedLog, log_migrate};
 pub use open::Recovered;
+pub use proof::{ProofOf, ProofOptions, ProofView, proof};
+pub use proven::ProofState;
 pub use replay::{Basis, DiffView, HistoryView, Pending, StateView, Vantage, diff, history, state};
-pub use sandbox::{PrivateServer, SandboxInfo, sandbox_start, sandbox_stop};
+pub use sandbox::{OtherMajor, PrivateServer, SandboxInfo, sandbox_start, sandbox_stop};
+pub use schema::{
+    LogMoment, SchemaDiff, SchemaSource, SchemaView, parse_schema_source, schema_diff, schema_show,
+};
 pub use show::{LogView, VerifyOptions, log_show, log_verify};
 pub use status::StatusRow;
 pub use status::{Condition, StatusView, status};
 pub use targets::SANDBOX_TARGET;
 pub use timeline::{Follower, TimelineOptions, TimelineView, follow, timeline};
-pub use verify::{VerifyView, verify};
+pub use track::{TrackView, drift_track, drift_untrack};
+pub use upgraded::{Upgrade, UpgradeOptions, adopt_upgraded};
+pub use verify::{IntegrityOptions, VerifyView, verify};
 pub use workspace::Workspace;

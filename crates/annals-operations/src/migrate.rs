@@ -1,25 +1,30 @@
 //! `plan`, `migrate` and `rollback`: decide, then do.
 
+use std::iter;
+
 use annals_event_store::EventStore;
 use annals_events::{Digest, Event, PlanMade, RunId, TargetIdentity, Version};
 use annals_executor::{Interrupt, Progress, RunContext, RunReport, execute, failpoint};
 use annals_integrity::LedgerMismatch;
 use annals_keys::Checkpoint;
 use annals_lint::{LintFinding, lint};
-use annals_migrations::{MigrationSet, Plan, Precondition, Timeouts};
+use annals_migrations::{Migration, MigrationSet, Plan, Precondition, Timeouts, read_ahead};
 use annals_planner::{Goal, Inputs, Planned};
-use annals_postgres::{LockHolder, Session};
+use annals_postgres::{LockHolder, SchemaReader, Session};
 use annals_projections::{History, LedgerRow, RecoveryState};
-use annals_schema::{Snapshot, diff};
 
 use crate::anchors::Anchored;
 use crate::book::Book;
+use crate::config::DriftPolicy;
 use crate::diverged::check_not_diverged;
+use crate::drift::{BeforeRun, give_up};
 use crate::environment::Environment;
 use crate::error::{Failure, LogFailure};
 use crate::examine;
 use crate::open::{self, Opened, Recovered};
-use crate::preflight::preflight;
+use crate::pictures::Pictures;
+use crate::preflight::{Touched, preflight};
+use crate::proven::{self, ProofState};
 use crate::targets::Target;
 use crate::workspace::Workspace;
 
@@ -48,6 +53,8 @@ pub struct ChangeOptions {
     pub target: Option<String>,
     /// All steps in one transaction: each takes effect, or none does.
     pub single_transaction: bool,
+    /// Go on although the schema is not as expected.
+    pub allow_drift: bool,
 }
 
 /// A plan that was made and not carried out.
@@ -65,6 +72,8 @@ pub struct PlanPreview {
     pub surroundings: Vec<String>,
     /// What the safety rules say of its statements.
     pub lints: Vec<LintFinding>,
+    /// How the rehearsals of its steps stand, by `<version>_<name>`; nothing where nobody asks.
+    pub proofs: Vec<(String, ProofState)>,
 }
 
 /// What a change came to.
@@ -125,6 +134,53 @@ pub async fn plan(
     preview(environment, &workspace, &set, &target, &goal.into(), options).await
 }
 
+/// A plan that nothing stands in the way of, on a look at its target.
+struct Considered {
+    plan: Plan,
+    notes: Vec<String>,
+    session: Session,
+    book: Book,
+}
+
+/// Plans on a look at the target, and asks it what it will not do.
+async fn consider(
+    environment: &Environment,
+    workspace: &Workspace,
+    set: &MigrationSet,
+    target: &Target,
+    goal: &Goal,
+    options: &ChangeOptions,
+) -> Result<Considered, Failure> {
+    let look = open::look(environment, workspace, target, "annals/plan").await?;
+    let (book, ledger) = (look.book, look.ledger.as_slice());
+    let mut session = look.session;
+    let planned = plan_on(goal, workspace, (target, options), set, &{
+        PlanInputs {
+            book: &book,
+            ledger,
+            holder: look.holder.as_ref(),
+            identity: session.facts().identity.clone(),
+        }
+    });
+    if let Err(Failure::Refused(_)) = &planned {
+        check_not_diverged(&mut session, target, &book, &book.mismatches(ledger)).await?;
+    }
+    let looked = match &planned {
+        Ok(planned) => look_at(&mut session, set, target, &planned.plan).await,
+        Err(_) => Ok(Vec::new()),
+    };
+    match (planned, looked) {
+        (Ok(Planned { plan, mut notes }), Ok(looked)) => {
+            notes.extend(looked);
+            Ok(Considered { plan, notes, session, book })
+        }
+        (Err(refused), _) | (_, Err(refused)) => {
+            session.close().await;
+            Err(refused)
+        }
+    }
+}
+
 async fn preview(
     environment: &Environment,
     workspace: &Workspace,
@@ -133,34 +189,26 @@ async fn preview(
     goal: &Goal,
     options: &ChangeOptions,
 ) -> Result<PlanPreview, Failure> {
-    let look = open::look(environment, workspace, target, "annals/plan").await?;
-    let (book, ledger) = (&look.book, look.ledger.as_slice());
-    let mut session = look.session;
-    let planned = plan_on(goal, workspace, (target, options), set, &{
-        PlanInputs {
-            book,
-            ledger,
-            holder: look.holder.as_ref(),
-            identity: session.facts().identity.clone(),
-        }
-    });
-    if let Err(Failure::Refused(_)) = &planned {
-        check_not_diverged(&mut session, target, book, &book.mismatches(ledger)).await?;
-    }
-    let looked = match &planned {
-        Ok(planned) => look_at(&mut session, set, target, &planned.plan).await,
-        Err(_) => Ok(Vec::new()),
-    };
-    let surroundings = match &planned {
-        Ok(planned) => {
-            let long_ms = workspace.config().long_transaction_ms;
-            preflight(&mut session, &planned.plan, long_ms).await
-        }
-        Err(_) => Vec::new(),
-    };
+    let considered = consider(environment, workspace, set, target, goal, options).await?;
+    let Considered { plan, mut notes, mut session, book } = considered;
+    let server_major = session.facts().major();
+    let long_ms = workspace.config().long_transaction_ms;
+    let surroundings = preflight(&mut session, Touched::by(&plan), long_ms).await;
     session.close().await;
-    let (Planned { plan, mut notes }, looked) = (planned?, looked?);
-    notes.extend(looked);
+    let policy = proven::policy(workspace, target);
+    let proofs = proven::of_plan(&plan, set, &book.proofs, &policy, server_major);
+    // A plan only shows what would be refused.
+    match proven::check(target, &policy, &proofs) {
+        Ok(note) => notes.extend(note),
+        Err(refused) => notes.push(refused.to_string()),
+    }
+    if let Some(drift) = book.recovery.drift.filter(|_| !plan.steps.is_empty()) {
+        notes.push(format!(
+            "the schema had drifted at {}: {} objects; while it has, a run is refused (annals drift)",
+            drift.at.to_human(),
+            drift.differences
+        ));
+    }
     let lints = lint(&plan);
     Ok(PlanPreview {
         target: target.name.clone(),
@@ -169,6 +217,7 @@ async fn preview(
         notes,
         surroundings,
         lints,
+        proofs,
     })
 }
 
@@ -251,6 +300,11 @@ fn decide(
         },
         single_transaction: options.single_transaction,
     };
+    if matches!(goal, Goal::Up { to: None, .. }) {
+        let is_pending = |next: &&Migration| !known.history.is_applied(&next.version);
+        let pending = known.set.iter().filter(is_pending);
+        read_ahead(pending.flat_map(|next| iter::once(&next.up).chain(next.down.as_ref())));
+    }
     Ok(annals_planner::plan(goal, &inputs)?)
 }
 
@@ -298,15 +352,27 @@ async fn change<P: Progress>(
     let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
     if !target.home().exists().await? {
         // A first run that would be refused begins no log and makes no keys.
-        match preview(environment, &workspace, &files, &target, goal, options).await {
+        match consider(environment, &workspace, &files, &target, goal, options).await {
+            // What has no log has no proofs either.
+            Ok(Considered { plan, session, book, .. }) => {
+                let major = session.facts().major();
+                session.close().await;
+                let policy = proven::policy(&workspace, &target);
+                let proofs = proven::of_plan(&plan, &files, &book.proofs, &policy, major);
+                proven::check(&target, &policy, &proofs)?;
+            }
             // Somebody was faster, and is waited for below.
-            Ok(_) | Err(Failure::Locked { .. }) => {}
+            Err(Failure::Locked { .. }) => {}
             Err(refused) => return Err(refused),
         }
     }
     let run = environment.ids.run();
     let application = format!("annals/{run}");
-    let mut opened = open::open(environment, &workspace, &target, &application, interrupt).await?;
+    // Only then, with the lock held, is what is read what will be acted on.
+    let mut again = None;
+    let locked = || again = Some(workspace.load_apart());
+    let opening = open::open_and(environment, &workspace, &target, &application, interrupt, locked);
+    let mut opened = opening.await?;
     for run in &opened.recovered {
         progress.recovered(&run.by, run.started_at, &run.steps);
     }
@@ -314,8 +380,8 @@ async fn change<P: Progress>(
     if let Err(refused) = opened.check_same_server(&target).await {
         return Err(give_up(opened, refused).await?);
     }
-    // Only now, with the lock held, is what is read what will be acted on.
-    let set = workspace.load()?.knowing(files);
+    let again = again.expect("invariant: what is open was locked");
+    let set = again.wait()?.knowing(files);
     failpoint::hit("after_files_again");
     let head = opened.recorder.log.head();
     let identity = opened.session.facts().identity.clone();
@@ -336,43 +402,62 @@ async fn change<P: Progress>(
         Ok(planned) => planned,
         Err(refused) => return Err(give_up(opened, refused).await?),
     };
+    let policy = proven::policy(&workspace, &target);
+    let major = opened.session.facts().major();
+    let proofs = proven::of_plan(&planned.plan, &set, &opened.book().proofs, &policy, major);
+    let unproven = match proven::check(&target, &policy, &proofs) {
+        Ok(note) => note,
+        Err(refused) => return Err(give_up(opened, refused).await?),
+    };
     let examined = examine::check(&mut opened.session, &set, &target, &planned.plan).await;
     if let Err(refused) = examined {
         return Err(give_up(opened, refused).await?);
     }
-    if !planned.plan.steps.is_empty()
-        && let Err(refused) = opened.session.install_ledger().await
-    {
-        return Err(give_up(opened, refused.into()).await?);
-    }
+    let touched = Touched::by(&planned.plan);
+    let before = match planned.plan.steps.is_empty() {
+        true => None,
+        false => match before_run(&mut opened, &workspace, &target, options).await {
+            Ok(before) => Some(before),
+            Err(refused) => return Err(give_up(opened, refused).await?),
+        },
+    };
     let (mut notes, mut surroundings) = (planned.notes, Vec::new());
+    notes.extend(unproven);
     let sighting = opened.sighting(&set).await?;
-    let (report, before) = match planned.plan.steps.is_empty() {
-        true => {
+    let report = match before {
+        None => {
             if let Some(event) = sighting {
                 opened.record(vec![event]).await?;
             }
-            (None, None)
+            None
         }
-        false => {
+        Some(before) => {
             opened.publish().await?;
             if let Err(refused) = opened.require_anchors(environment, &workspace, &target).await {
                 return Err(give_up(opened, refused).await?);
             }
-            let before = found_before(&mut opened, &target, &mut notes).await?;
             let long_ms = workspace.config().long_transaction_ms;
-            surroundings = preflight(&mut opened.session, &planned.plan, long_ms).await;
+            surroundings = preflight(&mut opened.session, touched, long_ms).await;
             for note in &surroundings {
                 progress.notice("note", note);
             }
             let plan = &planned.plan;
-            let begin = RunBeginning { run, sighting };
+            let BeforeRun { expected, found, events, notes: said } = before;
+            notes.extend(said);
+            let fresh = SchemaReader::new(target.scope.clone());
+            let reader = std::mem::replace(&mut opened.reader, fresh);
+            let of = plan.steps.len() as u64;
+            let cost = (of, opened.reading);
+            let pictures =
+                Pictures::begin(&mut opened.session, reader, (expected, found), cost).await;
+            opened.recorder.pictures = Some(pictures.map_err(open::fault(&target))?);
+            let begin = RunBeginning { run, sighting, schema: events };
             let ran = carry_out(&mut opened, &workspace, &target, plan, begin, progress, interrupt);
-            (Some((run, ran.await?)), before)
+            Some((run, ran.await?))
         }
     };
     notes.extend(report.iter().flat_map(|(_, report)| report.notes.iter().cloned()));
-    let closed = close_run(&mut opened, report.as_ref(), before.as_ref()).await;
+    let closed = close_run(&mut opened, report.as_ref()).await;
     // The run is over and recorded: what goes wrong now is told beside it, not instead of it.
     let (mut checkpoint, mut unfinished) = match (closed, &report) {
         (Ok(checkpoint), _) => (checkpoint, None),
@@ -407,29 +492,27 @@ async fn change<P: Progress>(
     })
 }
 
-/// What is expected of the schema and what is found, before a run touches it.
-async fn found_before(
+/// What must be in order before anything is written for a run: the schema is as expected, and the
+/// ledger is there.
+async fn before_run(
     opened: &mut Opened<'_>,
+    workspace: &Workspace,
     target: &Target,
-    notes: &mut Vec<String>,
-) -> Result<Option<(Snapshot, Snapshot)>, Failure> {
-    let Some(expected) = opened.expected_schema().await? else { return Ok(None) };
-    let found = opened.live_schema().await.map_err(open::fault(target))?;
-    let differing = diff(&expected, &found).len();
-    if differing > 0 {
-        notes.push(format!(
-            "{differing} objects are not as the last run left them (annals verify names them); what \
-             this run does not touch goes on being a finding"
-        ));
-    }
-    Ok(Some((expected, found)))
+    options: &ChangeOptions,
+) -> Result<BeforeRun, Failure> {
+    let policy = match options.allow_drift {
+        true => DriftPolicy::Warn,
+        false => workspace.config().drift,
+    };
+    let before = opened.check_drift(target, policy).await?;
+    opened.session.install_ledger().await?;
+    Ok(before)
 }
 
 /// Records the schema a run has left, and signs the head.
 async fn close_run(
     opened: &mut Opened<'_>,
     report: Option<&(RunId, RunReport)>,
-    before: Option<&(Snapshot, Snapshot)>,
 ) -> Result<Option<Checkpoint>, Failure> {
     if let Some((run, report)) = report {
         if !is_recorded(report) {
@@ -438,18 +521,11 @@ async fn close_run(
         // A run that left nothing says nothing about what it found.
         let touched = report.done > 0 || !opened.recovery().partial.is_empty();
         if report.session_alive && touched {
-            opened.record_schema(*run, before).await?;
+            opened.record_schema(*run).await?;
         }
         failpoint::hit("after_schema");
     }
     opened.publish().await
-}
-
-/// Leaves the target as it is, and what was settled signed.
-async fn give_up(mut opened: Opened<'_>, why: Failure) -> Result<Failure, Failure> {
-    opened.publish().await?;
-    opened.close().await;
-    Ok(why)
 }
 
 /// Whether the log holds everything that happened, so that its head may be signed.
@@ -465,6 +541,8 @@ struct RunBeginning {
     run: RunId,
     /// Which migrations there are, if the log does not say so yet.
     sighting: Option<Event>,
+    /// What is to be recorded of the schema it was found with.
+    schema: Vec<Event>,
 }
 
 #[allow(clippy::too_many_arguments, reason = "one call, and every argument is a part of a run")]
@@ -473,7 +551,7 @@ async fn carry_out<P: Progress>(
     workspace: &Workspace,
     target: &Target,
     plan: &Plan,
-    RunBeginning { run, sighting }: RunBeginning,
+    RunBeginning { run, sighting, schema }: RunBeginning,
     progress: &mut P,
     interrupt: &mut Interrupt,
 ) -> Result<RunReport, Failure> {
@@ -498,7 +576,7 @@ async fn carry_out<P: Progress>(
         spec: &opened.spec,
         settings: target.settings(workspace),
         patience: workspace.config().patience,
-        preamble: sighting.into_iter().chain([Event::from(made)]).collect(),
+        preamble: sighting.into_iter().chain(schema).chain([Event::from(made)]).collect(),
         begun,
     };
     let report =

@@ -5,17 +5,16 @@ use std::time::{Duration, Instant};
 use annals_event_store::{EventStore, FileLog, KnownHead, OpenError, OpenOptions};
 use annals_event_store_postgres::{Installed, Limits, PgLog, install};
 use annals_events::{
-    Draft, Event, FORMAT_VERSION, LeafHash, LogCreated, ReconciledAs, RunId, SchemaRecorded,
-    StoreInstalled, StoreUpgraded, TargetIdentity, Timestamp,
+    Draft, Event, FORMAT_VERSION, LeafHash, LogCreated, ReconciledAs, RunId, StoreInstalled,
+    StoreUpgraded, TargetIdentity, Timestamp,
 };
-use annals_executor::{Interrupt, lost_to_others};
+use annals_executor::{Interrupt, Patience};
 use annals_integrity::LedgerMismatch;
 use annals_keys::{Checkpoint, KeyRing, SecretKey};
 use annals_postgres::{
-    ConnectionSpec, Fault, KeptCheckpoint, LockHolder, LockKey, ServerFacts, Session, read_schema,
+    ConnectionSpec, Fault, KeptCheckpoint, LockHolder, LockKey, SchemaReader, ServerFacts, Session,
 };
 use annals_projections::{History, LedgerRow, RecoveryState};
-use annals_schema::{Snapshot, carry_forward};
 
 use crate::book::Book;
 use crate::environment::Environment;
@@ -66,11 +65,14 @@ pub(crate) async fn look(
     target: &Target,
     application: &str,
 ) -> Result<Look, Failure> {
-    // A damaged log is said to be damaged before anybody reaches for the target.
     let home = target.home();
-    let (mut extent, mut book) = (home.extent().await?, read_book(target).await?);
-    let spec = target.spec(environment, workspace).await?;
-    let mut session = spec.connect_to_read(application, &target.settings(workspace)).await?;
+    let mut extent = home.extent().await?;
+    let reaching = async {
+        let spec = target.spec(environment, workspace).await?;
+        let session = spec.connect_to_read(application, &target.settings(workspace)).await?;
+        Ok::<_, Failure>((spec, session))
+    };
+    let (mut book, (spec, mut session)) = both(read_book_apart(target), reaching).await?;
     let lock = LockKey::of(&workspace.config().workspace);
     let mut attempt = 1;
     loop {
@@ -88,6 +90,46 @@ pub(crate) async fn look(
         }
         (extent, book) = (home.extent().await?, read_book(target).await?);
         attempt += 1;
+    }
+}
+
+/// Reads a log while the target is reached for. What is wrong with the log is said first, and then
+/// nobody waits for the target.
+async fn both<T>(
+    reading: impl Future<Output = Result<Book, LogFailure>>,
+    reaching: impl Future<Output = Result<(T, Session), Failure>>,
+) -> Result<(Book, (T, Session)), Failure> {
+    tokio::pin!(reading, reaching);
+    let (book, reached) = tokio::select! {
+        biased;
+        book = &mut reading => (book, None),
+        reached = &mut reaching => (reading.await, Some(reached)),
+    };
+    match (book, reached) {
+        (Ok(book), None) => Ok((book, reaching.await?)),
+        (Ok(book), Some(reached)) => Ok((book, reached?)),
+        (Err(failure), Some(Ok((_, session)))) => {
+            session.close().await;
+            Err(failure.into())
+        }
+        (Err(failure), _) => Err(failure.into()),
+    }
+}
+
+/// As [`read_book`], with other work going on meanwhile where the log is a folder.
+async fn read_book_apart(target: &Target) -> Result<Book, LogFailure> {
+    let home = target.home();
+    if !matches!(home, LogHome::Folder(_)) || !home.exists().await? {
+        return read_book(target).await;
+    }
+    let log = ReadLog::of_target(target)?;
+    let runtime = tokio::runtime::Handle::current();
+    let read = tokio::task::spawn_blocking(move || runtime.block_on(log.book()));
+    match read.await {
+        // The key of a rotation since the keys were read: that is looked at anew.
+        Ok(Err(LogFailure::Unverified { .. })) => read_book(target).await,
+        Ok(read) => read,
+        Err(stopped) => std::panic::resume_unwind(stopped.into_panic()),
     }
 }
 
@@ -121,6 +163,12 @@ pub(crate) struct Opened<'a> {
     /// Events the newest signed head in the target's ledger vouches for.
     kept: u64,
     pub(crate) platform: annals_postgres::Platform,
+    /// Reads its schema.
+    pub(crate) reader: SchemaReader,
+    /// How long the last reading took.
+    pub(crate) reading: Duration,
+    /// How long others are waited for.
+    pub(crate) patience: Patience,
     secret: SecretKey,
     ring: KeyRing,
 }
@@ -148,6 +196,8 @@ pub(crate) enum Purpose {
     Change,
     /// The same, and the ledger names another log, which this one takes over from.
     TakeOver,
+    /// The same, and another server may be the target's from now on, on a person's word.
+    Upgrade,
     /// Only the log is: the target may be one that takes no writes.
     Verify,
 }
@@ -190,11 +240,13 @@ pub(crate) fn check_identity(
     if found.is_same_database(expected) {
         return Ok(());
     }
-    let show = |identity: &TargetIdentity| {
-        format!("database {:?} of system {}", identity.database, identity.system_identifier)
-    };
-    let (found, expected) = (show(found), show(expected));
+    let (found, expected) = (show_identity(found), show_identity(expected));
     Err(TargetFailure::OtherDatabase { target: target.name.clone(), found, expected }.into())
+}
+
+/// A database as messages name it.
+pub(crate) fn show_identity(identity: &TargetIdentity) -> String {
+    format!("database {:?} of system {}", identity.database, identity.system_identifier)
 }
 
 pub(crate) fn describe_holder(holder: Option<&LockHolder>) -> String {
@@ -275,6 +327,19 @@ pub(crate) async fn open_to_verify<'a>(
     refuse_retired(opened)
 }
 
+/// As [`open`]; `locked` is called as soon as the lock is held.
+pub(crate) async fn open_and<'a>(
+    environment: &'a Environment,
+    workspace: &Workspace,
+    target: &Target,
+    application: &str,
+    interrupt: &mut Interrupt,
+    locked: impl FnOnce(),
+) -> Result<Opened<'a>, Failure> {
+    let on = (environment, workspace, target);
+    refuse_retired(open_then(Purpose::Change, on, application, interrupt, locked).await?)
+}
+
 fn refuse_retired(opened: Opened<'_>) -> Result<Opened<'_>, Failure> {
     let key = opened.secret.verifier().to_string();
     match opened.book().retired_keys.get(&key) {
@@ -303,6 +368,52 @@ pub(crate) async fn open_for<'a>(
     application: &str,
     interrupt: &mut Interrupt,
 ) -> Result<Opened<'a>, Failure> {
+    open_then(purpose, (environment, workspace, target), application, interrupt, || ()).await
+}
+
+/// Whose target is opened: the environment, the workspace, the target.
+pub(crate) type On<'a, 'w> = (&'a Environment, &'w Workspace, &'w Target);
+
+async fn open_then<'a>(
+    purpose: Purpose,
+    on: On<'a, '_>,
+    application: &str,
+    interrupt: &mut Interrupt,
+    locked: impl FnOnce(),
+) -> Result<Opened<'a>, Failure> {
+    let (_, workspace, target) = on;
+    let unsettled = open_unsettled(purpose, on, application, interrupt, locked).await?;
+    let Unsettled { mut opened, identity, store } = unsettled;
+    check_identity(target, &identity, opened.recovery().target.as_ref())?;
+    let seen = opened.recovery().target.as_ref().map(|known| known.timeline);
+    if opened.session.facts().in_recovery && opened.recovery().open_run.is_some() {
+        // Its rows may be behind those of the primary, and its locks are not the primary's.
+        return Err(takes_no_writes(target, &opened.spec, "a standby"));
+    }
+    if let Some(event) = store {
+        opened.record(vec![event]).await?;
+    }
+    opened.settle(workspace, (seen, identity.timeline)).await?;
+    Ok(opened)
+}
+
+/// A target whose lock is held and whose log is open: nothing is compared with the database the log
+/// speaks of, and what an earlier run left open still is.
+pub(crate) struct Unsettled<'a> {
+    pub(crate) opened: Opened<'a>,
+    /// The database that answers.
+    pub(crate) identity: TargetIdentity,
+    /// What is to be recorded of the log's home.
+    pub(crate) store: Option<Event>,
+}
+
+pub(crate) async fn open_unsettled<'a>(
+    purpose: Purpose,
+    (environment, workspace, target): On<'a, '_>,
+    application: &str,
+    interrupt: &mut Interrupt,
+    locked: impl FnOnce(),
+) -> Result<Unsettled<'a>, Failure> {
     let wait = Duration::from_millis(workspace.config().wait_for_lock_ms);
     let deadline = Instant::now() + wait;
     let mut reached = reach(environment, workspace, target, application).await?;
@@ -310,6 +421,7 @@ pub(crate) async fn open_for<'a>(
     let lock = LockKey::of(&workspace.config().workspace);
     let session = &mut reached.session;
     take_lock(environment, target, session, lock, deadline, interrupt).await?;
+    locked();
     let ledger = read_ledger(session, workspace).await?;
     let kept = session.newest_checkpoint(target.origin.as_str()).await?;
     if purpose != Purpose::TakeOver {
@@ -339,7 +451,7 @@ pub(crate) async fn open_for<'a>(
                 let (log, mut book) = (ReadLog::of_target(target)?, Book::default());
                 let read = log.read(&mut |recorded, _| book.apply(recorded)).await;
                 // What a damaged log says of its database is worth nothing.
-                if read.is_ok_and(|read| read.check().is_ok()) {
+                if purpose != Purpose::Upgrade && read.is_ok_and(|read| read.check().is_ok()) {
                     check_identity(target, &identity, book.recovery.target.as_ref())?;
                 }
                 return Err(older);
@@ -361,7 +473,7 @@ pub(crate) async fn open_for<'a>(
     let mut opened = Opened {
         session,
         spec,
-        recorder: LogRecorder { log, envelopes, book },
+        recorder: LogRecorder { log, envelopes, book, pictures: None },
         lock,
         ledger,
         mismatches: Vec::new(),
@@ -369,6 +481,9 @@ pub(crate) async fn open_for<'a>(
         taken_over: None,
         kept: kept.map_or(0, |kept| kept.size),
         platform: target.platform,
+        reader: SchemaReader::new(target.scope.clone()),
+        reading: Duration::ZERO,
+        patience: workspace.config().patience,
         secret,
         ring,
     };
@@ -377,17 +492,7 @@ pub(crate) async fn open_for<'a>(
         return Err(LogFailure::Damaged { place, reason: reason.clone() }.into());
     }
     opened.compare();
-    check_identity(target, &identity, opened.recovery().target.as_ref())?;
-    let seen = opened.recovery().target.as_ref().map(|known| known.timeline);
-    if opened.session.facts().in_recovery && opened.recovery().open_run.is_some() {
-        // Its rows may be behind those of the primary, and its locks are not the primary's.
-        return Err(takes_no_writes(target, &opened.spec, "a standby"));
-    }
-    if let Some(event) = store {
-        opened.record(vec![event]).await?;
-    }
-    opened.settle(workspace, (seen, identity.timeline)).await?;
-    Ok(opened)
+    Ok(Unsettled { opened, identity, store })
 }
 
 pub(crate) async fn read_ledger(
@@ -464,7 +569,8 @@ async fn open_log(
     (secret, ring): (&SecretKey, &KeyRing),
     known: &[KnownHead],
 ) -> Result<(Log, Book, Option<Event>), Failure> {
-    let repair = |fact| envelopes.draft(Event::TailRepaired(fact));
+    // It is about the log alone, whatever database answers.
+    let repair = |fact| Draft { target: None, ..envelopes.draft(Event::TailRepaired(fact)) };
     let options = OpenOptions {
         ring,
         known,
@@ -588,69 +694,6 @@ impl Opened<'_> {
 
     pub(crate) async fn record(&mut self, events: Vec<Event>) -> Result<(), Failure> {
         self.recorder.append(events).await.map_err(LogFailure::from)?;
-        Ok(())
-    }
-
-    /// The schema as it is.
-    ///
-    /// Whoever changes a table keeps its definition from being read: that is waited for some times
-    /// over, as it holds up nobody.
-    pub(crate) async fn live_schema(&mut self) -> Result<Snapshot, Fault> {
-        let mut tried = 1;
-        loop {
-            match read_schema(&mut self.session, self.platform).await {
-                Err(fault) if tried < LOOKS && lost_to_others(fault.code()) => tried += 1,
-                read => return read,
-            }
-            tokio::time::sleep(Duration::from_millis(250)).await;
-        }
-    }
-
-    /// The schema as the last run left it, where there is a picture of this server's major version.
-    pub(crate) async fn expected_schema(&mut self) -> Result<Option<Snapshot>, Failure> {
-        let major = self.session.facts().major();
-        let Some(picture) = self.recovery().schema.filter(|picture| picture.server_major == major)
-        else {
-            return Ok(None);
-        };
-        let log = &mut self.recorder.log;
-        let stored = log.get_blob(&picture.snapshot).await.map_err(LogFailure::from)?;
-        Snapshot::from_json(&stored).map(Some).map_err(|error| {
-            LogFailure::Damaged { place: log.place(), reason: error.to_string() }.into()
-        })
-    }
-
-    /// Records the schema a run has left. `before` is what was expected and what was found when it
-    /// began: what differed then, and was not touched, goes on being a finding.
-    pub(crate) async fn record_schema(
-        &mut self,
-        run: RunId,
-        before: Option<&(Snapshot, Snapshot)>,
-    ) -> Result<(), Failure> {
-        let left = match self.live_schema().await {
-            Ok(left) => left,
-            Err(fault) => {
-                // The read model knows that the picture is missing, and verify says so.
-                tracing::warn!(%fault, "the schema could not be read after the run");
-                return Ok(());
-            }
-        };
-        let expected = match before {
-            Some((expected, found)) => carry_forward(expected, found, &left),
-            None => left,
-        };
-        let stored = expected.to_canonical_json();
-        let blob = self.recorder.log.put_blob(stored.as_bytes()).await.map_err(LogFailure::from)?;
-        let event = SchemaRecorded {
-            fingerprint: expected.fingerprint(),
-            objects: expected.len() as u64,
-            run: Some(run),
-            server_major: self.session.facts().major(),
-            snapshot: blob,
-            step: None,
-        };
-        self.record(vec![event.into()]).await?;
-        self.compare();
         Ok(())
     }
 

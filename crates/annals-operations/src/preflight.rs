@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use annals_migrations::{Plan, relations};
+use annals_migrations::{Plan, STACK_BYTES, relations};
 use annals_postgres::{
     EventTrigger, LongTransaction, PreparedTransaction, Publication, ReplicationSlot, Session,
     Surroundings, read_surroundings,
@@ -15,29 +15,86 @@ const SEARCHED_BYTES: usize = 4 << 20;
 /// Of one statement so much is searched.
 const SEARCHED_OF_STATEMENT: usize = 64 << 10;
 
-/// Looks at what stands around the relations of `plan`. A look that fails is itself a note.
-pub(crate) async fn preflight(session: &mut Session, plan: &Plan, long_ms: u64) -> Vec<String> {
-    if plan.steps.is_empty() {
+/// The relations of a plan, on their way: they are looked for while the target is asked for other
+/// things.
+pub(crate) struct Touched {
+    search: Search,
+    is_concurrent: bool,
+    is_empty: bool,
+}
+
+enum Search {
+    Apart(std::thread::JoinHandle<BTreeSet<String>>),
+    Here(Vec<String>),
+}
+
+impl Touched {
+    /// Begins to look.
+    pub(crate) fn by(plan: &Plan) -> Self {
+        let texts = searched(plan);
+        let search = match texts.len() {
+            // Nobody waits for so few.
+            0..16 => Search::Here(texts),
+            _ => apart(texts),
+        };
+        let (is_concurrent, is_empty) = (is_concurrent(plan), plan.steps.is_empty());
+        Self { search, is_concurrent, is_empty }
+    }
+
+    fn relations(self) -> BTreeSet<String> {
+        match self.search {
+            Search::Here(texts) => all_relations(&texts),
+            Search::Apart(thread) => {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            }
+        }
+    }
+}
+
+/// Looks in a thread of its own; where there is none to be had, later.
+fn apart(texts: Vec<String>) -> Search {
+    let texts = std::sync::Arc::new(texts);
+    let theirs = std::sync::Arc::clone(&texts);
+    let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+    match thread.spawn(move || all_relations(&theirs)) {
+        Ok(thread) => Search::Apart(thread),
+        Err(_) => Search::Here(texts.to_vec()),
+    }
+}
+
+fn all_relations(texts: &[String]) -> BTreeSet<String> {
+    texts.iter().flat_map(|text| relations(text)).collect()
+}
+
+/// Looks at what stands around the relations of a plan. A look that fails is itself a note.
+pub(crate) async fn preflight(
+    session: &mut Session,
+    touched: Touched,
+    long_ms: u64,
+) -> Vec<String> {
+    if touched.is_empty {
         return Vec::new();
     }
-    match read_surroundings(session, &touched(plan), long_ms).await {
-        Ok(found) => notes(&found, is_concurrent(plan)),
+    let is_concurrent = touched.is_concurrent;
+    match read_surroundings(session, &touched.relations(), long_ms).await {
+        Ok(found) => notes(&found, is_concurrent),
         Err(fault) => vec![format!(
             "what stands around the tables of this plan could not be looked at: {fault}"
         )],
     }
 }
 
-fn touched(plan: &Plan) -> BTreeSet<String> {
+/// The text that is searched for relations.
+fn searched(plan: &Plan) -> Vec<String> {
     let mut left = SEARCHED_BYTES;
-    let mut found = BTreeSet::new();
+    let mut texts = Vec::new();
     for statement in plan.steps.iter().flat_map(|step| &step.statements) {
         let end = statement.sql.floor_char_boundary(SEARCHED_OF_STATEMENT);
         let Some(rest) = left.checked_sub(end) else { break };
         left = rest;
-        found.append(&mut relations(&statement.sql[..end]));
+        texts.push(statement.sql[..end].to_owned());
     }
-    found
+    texts
 }
 
 /// Whether a statement of the plan waits for every older transaction of the database.

@@ -1,12 +1,14 @@
 //! Gives events their envelope and appends them to a log.
 
 use annals_event_store::{AppendError, EventStore};
-use annals_events::{Actor, Draft, Event, Recorded, TargetIdentity, Timestamp};
+use annals_events::{Actor, Draft, Event, Recorded, StepKey, TargetIdentity, Timestamp};
 use annals_executor::{Intent, Recorder, RecorderError};
+use annals_postgres::Session;
 
 use crate::book::Book;
 use crate::environment::Environment;
 use crate::home::Log;
+use crate::pictures::Pictures;
 
 /// The incarnation of a database that was never restored.
 pub(crate) const FIRST_INCARNATION: u64 = 0;
@@ -52,6 +54,8 @@ pub(crate) struct LogRecorder<'a> {
     pub(crate) envelopes: Envelopes<'a>,
     /// Everything that is in the log, folded.
     pub(crate) book: Book,
+    /// Those of the run under way.
+    pub(crate) pictures: Option<Pictures>,
 }
 
 impl LogRecorder<'_> {
@@ -87,5 +91,9 @@ impl Recorder for LogRecorder<'_> {
 
     async fn settle(&mut self) -> Result<(), RecorderError> {
         self.log.sync().await.map_err(unrecorded)
+    }
+
+    async fn behind_step(&mut self, session: &mut Session, step: StepKey) -> Vec<Event> {
+        self.picture(session, step).await.into_iter().collect()
     }
 }

@@ -116,7 +116,7 @@ pub(crate) async fn fold<P: Projection>(
     fold_watched(environment, log, moments, &mut |_| {}).await
 }
 
-async fn fold_watched<P: Projection>(
+pub(crate) async fn fold_watched<P: Projection>(
     environment: &Environment,
     log: &ReadLog,
     moments: &[&Moment],

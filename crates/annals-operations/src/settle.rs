@@ -20,6 +20,7 @@ impl Opened<'_> {
     ) -> Result<(), Failure> {
         let registered = TargetRegistered {
             platform: self.platform.as_str().to_owned(),
+            reason: None,
             server_version: self.session.facts().short_version().to_owned(),
         };
         if !self.book().is_registered {

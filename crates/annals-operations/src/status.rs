@@ -5,12 +5,15 @@ use annals_executor::Interrupt;
 use annals_integrity::{FileState, Finding, LedgerMismatch, compare_files, count_half_done};
 use annals_migrations::MigrationSet;
 use annals_postgres::BackfillProgress;
-use annals_projections::{History, OpenStep, RecoveryState};
+use annals_projections::{DriftSummary, History, OpenStep, RecoveryState};
 
+use crate::book::Book;
+use crate::config::ProofDemand;
 use crate::diverged;
 use crate::environment::Environment;
 use crate::error::Failure;
 use crate::open::{self, Recovered, describe_holder};
+use crate::proven::{self, ProofState};
 use crate::targets::Target;
 use crate::workspace::Workspace;
 
@@ -50,6 +53,8 @@ pub struct StatusRow {
     pub applied_by: Option<String>,
     /// How far the backfill is that it is half-way in.
     pub backfill: Option<BackfillProgress>,
+    /// How its rehearsal stands, where it is pending and the target asks.
+    pub proof: Option<ProofState>,
 }
 
 /// What `status` shows.
@@ -73,6 +78,8 @@ pub struct StatusView {
     pub recovered: Vec<Recovered>,
     /// Who is running something on the target right now.
     pub running: Option<String>,
+    /// What the log knows to be other than expected in the schema.
+    pub drift: Option<DriftSummary>,
 }
 
 /// Compares files, log and ledger. Settles an interrupted run if nobody is at it any more.
@@ -87,10 +94,7 @@ pub async fn status(
 ) -> Result<StatusView, Failure> {
     let workspace = Workspace::find(&environment.folder)?;
     // The files are read while the log is.
-    let files = std::thread::spawn({
-        let workspace = workspace.clone();
-        move || workspace.load()
-    });
+    let files = workspace.load_apart();
     let looked = async {
         let target = Target::resolve(environment, &workspace, target)?;
         let look = open::look(environment, &workspace, &target, "annals/status").await?;
@@ -98,7 +102,7 @@ pub async fn status(
     };
     let looked = looked.await;
     // What is wrong with the files is said first, whatever else is.
-    let set = files.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    let set = files.wait()?;
     let (target, mut look) = looked?;
     let mut recovered = Vec::new();
     // A standby may be behind, and the lock of a run that works is not there.
@@ -126,6 +130,7 @@ pub async fn status(
             !matches!(mismatch, LedgerMismatch::NotInLog(_) | LedgerMismatch::OlderLog { .. })
         });
     }
+    let proofs = pending_proofs(&workspace, &target, &set, &look.book, facts.major());
     let findings = diverged::findings(&mut look.session, &target, &look.book, &mismatches).await?;
     look.session.close().await;
     Ok(StatusView {
@@ -133,16 +138,44 @@ pub async fn status(
         database: facts.identity.database.clone(),
         server_version: facts.short_version().to_owned(),
         log_size: look.book.size,
-        rows: with_backfills(
-            rows(&set, &look.book.history, &look.book.recovery),
-            backfills,
-            &look.book.recovery,
+        rows: with_proofs(
+            with_backfills(
+                rows(&set, &look.book.history, &look.book.recovery),
+                backfills,
+                &look.book.recovery,
+            ),
+            &proofs,
         ),
         mismatches: findings,
         recovered,
         running,
+        drift: look.book.recovery.drift,
         target: target.name,
     })
+}
+
+/// How the rehearsals of what is pending stand; nothing of a target that does not ask.
+fn pending_proofs(
+    workspace: &Workspace,
+    target: &Target,
+    set: &MigrationSet,
+    book: &Book,
+    server_major: u32,
+) -> Vec<(String, ProofState)> {
+    let policy = proven::policy(workspace, target);
+    if policy.demand == ProofDemand::Off {
+        return Vec::new();
+    }
+    let pending = set.iter().filter(|next| !book.history.is_applied(&next.version));
+    proven::states(pending, &book.proofs, &policy, Some(server_major))
+}
+
+fn with_proofs(mut rows: Vec<StatusRow>, proofs: &[(String, ProofState)]) -> Vec<StatusRow> {
+    for row in &mut rows {
+        let id = format!("{}_{}", row.version, row.name);
+        row.proof = proofs.iter().find(|(of, _)| *of == id).map(|(_, state)| *state);
+    }
+    rows
 }
 
 /// Steps outside a transaction that are under way or half done.
@@ -197,6 +230,7 @@ fn rows(set: &MigrationSet, history: &History, recovery: &RecoveryState) -> Vec<
             applied_at: applied.map(|change| change.at),
             applied_by: applied.map(|change| change.by.clone()),
             backfill: None,
+            proof: None,
         }
     });
     let mut rows: Vec<StatusRow> = rows.collect();
@@ -210,6 +244,7 @@ fn rows(set: &MigrationSet, history: &History, recovery: &RecoveryState) -> Vec<
             applied_at: None,
             applied_by: None,
             backfill: None,
+            proof: None,
         })
         .collect();
     rows.extend(gone);

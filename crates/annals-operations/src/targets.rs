@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use annals_event_store::Layout;
 use annals_events::Origin;
 use annals_keys::{KeyRing, SecretKey, load_ring, load_secret, write_pair, write_public};
-use annals_postgres::{ConnectionSpec, Platform, SessionSettings};
+use annals_postgres::{ConnectionSpec, Platform, SchemaScope, SessionSettings};
 
 use crate::config::{ConfigError, StorePlace, UrlSource};
 use crate::environment::Environment;
@@ -21,6 +21,8 @@ pub const SANDBOX_TARGET: &str = "sandbox";
 pub(crate) struct Target {
     pub(crate) name: String,
     pub(crate) platform: Platform,
+    /// What belongs to its schema.
+    pub(crate) scope: SchemaScope,
     /// Its log's folder, where the log lives in one.
     pub(crate) layout: Layout,
     home: LogHome,
@@ -46,7 +48,7 @@ impl Target {
         let (platform, log, keys, store) = if name == SANDBOX_TARGET {
             let folder = sandbox::folder(environment, workspace);
             let (log, keys) = (folder.join("event-store"), folder.join("keys"));
-            (config.sandbox_platform, log, keys, &StorePlace::File)
+            (config.sandbox.platform, log, keys, &StorePlace::File)
         } else {
             let Some(target) = config.targets.get(name) else {
                 let known = known_targets(workspace);
@@ -79,6 +81,11 @@ impl Target {
         Ok(Self {
             name: name.to_owned(),
             platform,
+            scope: SchemaScope {
+                platform,
+                managed: config.managed_schemas.clone(),
+                include: config.included_schemas.clone(),
+            },
             layout,
             home,
             origin,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use annals_migrations::{LoadOptions, MigrationSet, load};
+use annals_migrations::{LoadOptions, MigrationSet, STACK_BYTES, load};
 
 use crate::config::{CONFIG_FILE, Config, ConfigError};
 use crate::error::Failure;
@@ -49,5 +49,35 @@ impl Workspace {
             require_rollback: self.config.require_rollback,
         })
         .map_err(Failure::Files)
+    }
+
+    /// Begins to load them while other work goes on.
+    pub(crate) fn load_apart(&self) -> Loading {
+        let workspace = self.clone();
+        // A file without a rollback is read as SQL.
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+        match thread.spawn(move || workspace.load()) {
+            Ok(thread) => Loading::Apart(thread),
+            Err(_) => Loading::Later(Box::new(self.clone())),
+        }
+    }
+}
+
+/// Migrations that are being loaded.
+pub(crate) enum Loading {
+    Apart(std::thread::JoinHandle<Result<MigrationSet, Failure>>),
+    /// There is no thread to be had.
+    Later(Box<Workspace>),
+}
+
+impl Loading {
+    /// Waits for them.
+    pub(crate) fn wait(self) -> Result<MigrationSet, Failure> {
+        match self {
+            Self::Apart(thread) => {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            }
+            Self::Later(workspace) => workspace.load(),
+        }
     }
 }

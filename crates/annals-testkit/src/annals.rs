@@ -43,6 +43,7 @@ impl Annals {
                 command.env(name, value);
             }
         }
+        command.env("XDG_CACHE_HOME", crate::server::cache_home());
         command.env("ANNALS_ACTOR", "tester").env("HOME", folder).env("NO_COLOR", "1");
         Self { command }
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use annals_postgres::sandbox::{
-    Binaries, INSTALL_LINE, Lifetime, Sandbox, SandboxOptions, find_binaries,
+    Binaries, INSTALL_LINE, Lifetime, Sandbox, SandboxOptions, cache_folder, find_binaries,
 };
 use annals_postgres::{ConnectionSpec, Platform, Session, SessionSettings};
 use sqlx::Row;
@@ -42,6 +42,12 @@ pub(crate) fn binaries() -> Binaries {
         .unwrap_or_else(|| panic!("no PostgreSQL server is installed; install it: {INSTALL_LINE}"))
 }
 
+/// `XDG_CACHE_HOME` of the tests: what makes a server quick to start outlives them.
+pub(crate) fn cache_home() -> PathBuf {
+    let uid = rustix::process::geteuid().as_raw();
+    std::env::temp_dir().join(format!("annals-test-cache-{uid}"))
+}
+
 impl Server {
     /// The superuser's password on TCP.
     pub const PASSWORD: &str = "CANARY-7f3a9c";
@@ -51,23 +57,36 @@ impl Server {
         Self::start_with(ServerOptions::default())
     }
 
+    /// A server of the programs in `bin`.
+    pub fn start_of(bin: &std::path::Path) -> Self {
+        let binaries = find_binaries(Some(bin), &[]);
+        let binaries = binaries.unwrap_or_else(|| panic!("{} has no server", bin.display()));
+        Self::begin(ServerOptions::default(), &binaries)
+    }
+
     /// A server as `options` say.
     pub fn start_with(options: ServerOptions) -> Self {
+        Self::begin(options, &binaries())
+    }
+
+    fn begin(options: ServerOptions, binaries: &Binaries) -> Self {
         // Below /tmp and open to others' passing through: as root the server is another user.
         let parent = tempfile::Builder::new().prefix("annals-test-").tempdir_in("/tmp");
         let parent = parent.expect("a temporary folder can be made");
         open_to_pass(parent.path());
         let port = options.tcp.then(free_port);
         let durable = [("fsync", "on"), ("full_page_writes", "on")];
-        let binaries = binaries();
+        let cache = cache_folder(Some(&cache_home()), None).expect("the path is absolute");
         let folder = parent.path().join("pg");
         let wanted = SandboxOptions {
             folder: &folder,
-            binaries: &binaries,
+            binaries,
             platform: if options.supabase { Platform::Supabase } else { Platform::Plain },
             lifetime: Lifetime::OfThisProcess,
             tcp_port: port,
             settings: if options.durable { &durable } else { &[] },
+            cache: Some(&cache),
+            lock: None,
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime can be built");
@@ -106,6 +125,12 @@ impl Server {
     /// The port in the name of its socket.
     pub fn socket_port(&self) -> u16 {
         self.port.unwrap_or(5432)
+    }
+
+    /// Its major version.
+    pub fn major(&self) -> u32 {
+        let number = self.value("SELECT current_setting('server_version_num')::int / 10000");
+        number.parse().expect("a version is a number")
     }
 
     fn spec(&self) -> ConnectionSpec {

@@ -1,10 +1,10 @@
 //! A real streaming standby of a test's server.
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use annals_postgres::sandbox::INSTALL_LINE;
 use sqlx::{Connection, Row};
 
 use crate::annals::wait_for;
@@ -18,24 +18,19 @@ pub struct Standby {
 }
 
 impl Standby {
-    /// Copies `primary` with `pg_basebackup` and follows it.
+    /// Copies `primary` while it works, and follows it.
     pub fn of(primary: &Server) -> Self {
         let folder = tempfile::Builder::new().prefix("annals-standby-").tempdir_in("/tmp");
         let folder = folder.expect("a temporary folder can be made");
         open_to_pass(folder.path());
         let data = folder.path().join("data");
-        let mut copy = Command::new(binaries().program("pg_basebackup"));
-        copy.arg("-h").arg(primary.folder()).args(["-p", &primary.socket_port().to_string()]);
-        copy.args(["-U", "postgres", "-X", "stream", "-c", "fast", "--no-sync", "-R", "-D"]);
-        copy.arg(&data).current_dir("/").env("LC_ALL", "C");
-        as_owner_of(&mut copy, folder.path());
-        let output = copy.output().unwrap_or_else(|error| {
-            panic!("pg_basebackup: {error}; install it with the server: {INSTALL_LINE}")
-        });
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        copy_of(primary, &data, folder.path());
         let settings = format!(
-            "listen_addresses = ''\nport = 5432\nunix_socket_directories = '{}'\n",
-            folder.path().display()
+            "listen_addresses = ''\nport = 5432\nunix_socket_directories = '{}'\n\
+             primary_conninfo = 'host={} port={} user=postgres'\n",
+            folder.path().display(),
+            primary.folder().display(),
+            primary.socket_port()
         );
         let path = data.join("postgresql.auto.conf");
         let before = fs::read_to_string(&path).expect("the copy has settings");
@@ -137,5 +132,45 @@ impl Drop for Standby {
     fn drop(&mut self) {
         let _ = Command::new("kill").args(["-QUIT", &self.child.id().to_string()]).status();
         let _ = self.child.wait();
+    }
+}
+
+/// A base backup of `primary` in `data`, made with the functions for it: `pg_basebackup` must be of
+/// the server's own version, and is not there with every server.
+fn copy_of(primary: &Server, data: &Path, owned: &Path) {
+    let (start, stop) = match primary.major() {
+        15.. => ("pg_backup_start('standby', true)", "pg_backup_stop(false)"),
+        _ => ("pg_start_backup('standby', true, false)", "pg_stop_backup(false, false)"),
+    };
+    let copy = "umask 077 && mkdir \"$2\" && \
+        tar -C \"$1\" -cf - --exclude './postmaster.*' --exclude './pg_wal/*' \
+            --exclude './pg_replslot/*' --exclude './pg_stat_tmp/*' . | tar -C \"$2\" -xf -";
+    let mut command = Command::new("sh");
+    command.args(["-c", copy, "sh"]).arg(primary.folder().join("data")).arg(data);
+    command.current_dir("/").env("LC_ALL", "C");
+    as_owner_of(&mut command, owned);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let label: String = runtime
+        .expect("a runtime can be built")
+        .block_on(async {
+            // The backup ends with the session that began it.
+            let mut session = sqlx::PgConnection::connect(&primary.url()).await?;
+            let start = format!("SELECT {start}::text");
+            sqlx::query(sqlx::AssertSqlSafe(start)).execute(&mut session).await?;
+            let output = command.output()?;
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let stop = format!("SELECT labelfile FROM {stop}");
+            let label =
+                sqlx::query_scalar(sqlx::AssertSqlSafe(stop)).fetch_one(&mut session).await?;
+            session.close().await?;
+            Ok::<String, sqlx::Error>(label)
+        })
+        .unwrap_or_else(|error| panic!("a base backup: {error}"));
+    for (name, text) in [("backup_label", label.as_str()), ("standby.signal", "")] {
+        let path = data.join(name);
+        fs::write(&path, text).expect("the copy is ours");
+        let owner = data.metadata().expect("the copy is there");
+        std::os::unix::fs::chown(&path, Some(owner.uid()), Some(owner.gid()))
+            .expect("who runs the test may hand a file over");
     }
 }

@@ -1,15 +1,17 @@
 //! `annals adopt`.
 
-use annals_api::{AdoptDocument, AdoptedChange, ExitCode};
+use annals_api::{AdoptDocument, AdoptedChange, ExitCode, UpgradeDocument};
 use annals_events::Version;
-use annals_operations::{AdoptFrom, AdoptOptions, Environment, Failure, adopt};
+use annals_operations::{
+    AdoptFrom, AdoptOptions, Environment, Failure, UpgradeOptions, adopt, adopt_upgraded,
+};
 
 use super::target::TargetArguments;
 use crate::output::Output;
 use crate::signals;
 use crate::style::{self, BAD, FAINT, GOOD, HINT, NOTE, STRONG};
 
-/// Take over what a target says of its migrations: a lost log, a failover, another tool
+/// Take over what a target says of its migrations: a lost log, a failover, an upgrade, another tool
 ///
 /// Without a flag: the target was migrated with a log that is lost, or kept where nobody can fetch
 /// it. A new log begins, names the old one as its parent, and the old one can append no more.
@@ -55,6 +57,11 @@ struct FromArguments {
     #[arg(long)]
     lost: bool,
 
+    /// It is the same database on another server (pg_upgrade, or a restored dump): go on with that
+    /// one. Its ledger must have exactly the changes of the log
+    #[arg(long)]
+    upgraded: bool,
+
     /// Migrations up to this version were applied by hand or by another tool
     #[arg(long, value_name = "VERSION")]
     baseline: Option<Version>,
@@ -80,6 +87,9 @@ pub(crate) async fn run(
     output: &Output,
     arguments: Arguments,
 ) -> Result<ExitCode, Failure> {
+    if arguments.from.upgraded {
+        return take_upgraded(environment, output, arguments).await;
+    }
     let options = AdoptOptions {
         target: arguments.target.name().map(str::to_owned),
         from: arguments.from.from(),
@@ -95,6 +105,65 @@ pub(crate) async fn run(
     output.recovered(&document.recovered);
     output.show(&document, human);
     Ok(ExitCode::of_number(document.exit_code))
+}
+
+async fn take_upgraded(
+    environment: &Environment,
+    output: &Output,
+    arguments: Arguments,
+) -> Result<ExitCode, Failure> {
+    let options = UpgradeOptions {
+        target: arguments.target.name().map(str::to_owned),
+        reason: arguments.reason,
+        confirm: arguments.confirm,
+        dry_run: arguments.dry_run,
+    };
+    let mut interrupt = signals::listen();
+    let document =
+        UpgradeDocument::from(&adopt_upgraded(environment, &options, &mut interrupt).await?);
+    output.recovered(&document.recovered);
+    output.show(&document, upgraded);
+    Ok(ExitCode::of_number(document.exit_code))
+}
+
+fn upgraded(document: &UpgradeDocument) -> String {
+    let mut text = format!(
+        "{STRONG}{}{STRONG:#}  the same database on another server:\n\n  \
+         the log     speaks of {}\n  the target  is {}, PostgreSQL {}\n  \
+         ledger      {}, as in the log: the newest was announced by event {} of {}\n\n",
+        document.target,
+        style::safe(&document.expected),
+        style::safe(&document.found),
+        document.found_major,
+        style::count(document.changes, "change"),
+        document.vouched.saturating_sub(1),
+        document.log_size,
+    );
+    for refusal in &document.refusals {
+        text.push_str(&format!("{BAD}refused{BAD:#} {}\n", style::safe(refusal)));
+    }
+    let accept = match document.expected_major {
+        Some(major) if major != document.found_major => format!(
+            "{HINT}next{HINT:#}: the schema was recorded on PostgreSQL {major}; take it as it is now: \
+             annals drift accept --reason '…'\n"
+        ),
+        _ => String::new(),
+    };
+    match (document.recorded, document.refusals.is_empty()) {
+        (true, _) => text.push_str(&format!(
+            "{GOOD}✓{GOOD:#} this server is the target's from now on, the one before is refused \
+             {FAINT}· log {}{FAINT:#}\n{accept}",
+            document.origin
+        )),
+        (false, true) => text.push_str(&format!(
+            "nothing recorded yet. A copy that was made to be one looks the same: be sure that this is \
+             the one that goes on.\n\
+             {HINT}next{HINT:#}: to record exactly this: --reason '…' --confirm {}\n",
+            document.fingerprint
+        )),
+        (false, false) => {}
+    }
+    text
 }
 
 fn change(change: &AdoptedChange) -> String {

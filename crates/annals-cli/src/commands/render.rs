@@ -4,6 +4,7 @@ use annals_api::{
     AnchorOutcome, FindingDocument, LintDocument, PlanDocument, PlanStatement, PlanStep,
     TimelineEvent,
 };
+use annals_schema::{ObjectKind, parts_in_words, wholes};
 use anstyle::Style;
 
 use crate::style::{self, BAD, FAINT, GOOD, HINT, NOTE, STRONG};
@@ -35,13 +36,41 @@ pub(crate) const UNVERIFIED: &str = "note: of some of these events only the link
     there is no checkpoint, no public key (--key) to verify it with, or they stand behind the \
     signed head, where whoever can write the log can add to it";
 
-/// Findings, one under the other.
+/// The object a finding about the schema speaks of, as its subject spells it.
+fn object(subject: &str) -> Option<(ObjectKind, &str)> {
+    ObjectKind::ALL.iter().find_map(|kind| {
+        let name = subject.strip_prefix(&kind.as_str().replace('_', " "))?.strip_prefix(' ')?;
+        Some((*kind, name))
+    })
+}
+
+/// What came or went with the object of each finding, in words; none for a finding that is told with
+/// another one.
+fn parts(findings: &[FindingDocument]) -> Vec<Option<String>> {
+    let mut told = vec![Some(String::new()); findings.len()];
+    for id in ["schema.missing", "schema.unexpected"] {
+        let of_this = findings.iter().enumerate().filter(|(_, finding)| finding.id == id);
+        let (places, objects): (Vec<usize>, Vec<_>) =
+            of_this.filter_map(|(at, finding)| Some((at, object(&finding.subject)?))).unzip();
+        let found = wholes(&objects);
+        for (n, at) in places.iter().enumerate() {
+            let kinds = objects.iter().zip(&found).filter(|(_, whole)| **whole == Some(n));
+            let words = parts_in_words(kinds.map(|((kind, _), _)| *kind));
+            told[*at] = found[n].is_none().then_some(words);
+        }
+    }
+    told
+}
+
+/// Findings, one under the other; of a relation that is gone or new the parts are counted.
 pub(crate) fn findings(findings: &[FindingDocument]) -> String {
     let mut text = String::new();
-    for finding in findings {
+    for (finding, parts) in findings.iter().zip(parts(findings)) {
+        let Some(parts) = parts else { continue };
+        let with = if parts.is_empty() { parts } else { format!(" (with {parts})") };
         let look = if finding.severity == "error" { BAD } else { NOTE };
         text.push_str(&format!(
-            "{look}{}{look:#} {STRONG}{}{STRONG:#} [{}]\n    {}\n    {HINT}next{HINT:#}: {}\n",
+            "{look}{}{look:#} {STRONG}{}{STRONG:#} [{}]\n    {}{with}\n    {HINT}next{HINT:#}: {}\n",
             finding.severity,
             style::safe(&finding.subject),
             finding.id,
@@ -115,8 +144,9 @@ fn step(step: &PlanStep, number: usize, sql: bool) -> String {
         }
         _ => "statement by statement",
     };
+    let proof = step.proof.map_or_else(String::new, |proof| format!(", {proof}"));
     let mut text = format!(
-        "{STRONG}{number}. {} {}_{}{STRONG:#}  {FAINT}{mode}, {}, {}{FAINT:#}\n",
+        "{STRONG}{number}. {} {}_{}{STRONG:#}  {FAINT}{mode}, {}, {}{proof}{FAINT:#}\n",
         step.direction,
         step.version,
         step.name,

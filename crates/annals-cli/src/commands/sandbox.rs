@@ -13,7 +13,11 @@ use crate::style::{FAINT, GOOD, HINT};
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Start it, or find it running
-    Start,
+    Start {
+        /// Its PostgreSQL's major version; else sandbox.major, else that of the target it is like
+        #[arg(long, value_name = "VERSION")]
+        major: Option<u32>,
+    },
     /// Stop it and remove everything in it, its event log too
     Stop,
     /// Print its URL, starting it if need be
@@ -33,8 +37,8 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, Failure> {
     let workspace = Workspace::find(&environment.folder)?;
     match command {
-        Command::Start => {
-            let info = sandbox_start(environment, &workspace).await?;
+        Command::Start { major } => {
+            let info = sandbox_start(environment, &workspace, *major).await?;
             output.show(&SandboxDocument::from(&info), started);
         }
         Command::Stop => {
@@ -45,13 +49,13 @@ pub(crate) async fn run(
             });
         }
         Command::Url => {
-            let info = sandbox_start(environment, &workspace).await?;
+            let info = sandbox_start(environment, &workspace, None).await?;
             output.show(&SandboxDocument::from(&info), |document| {
                 format!("{}\n", document.url.as_deref().unwrap_or_default())
             });
         }
         Command::Psql { arguments } => {
-            let info = sandbox_start(environment, &workspace).await?;
+            let info = sandbox_start(environment, &workspace, None).await?;
             // Replaces this process; it returns only if psql cannot be started.
             let error = Process::new("psql").arg(&info.url).args(arguments).exec();
             return Err(Failure::Argument {
@@ -67,10 +71,13 @@ pub(crate) async fn run(
 
 fn started(document: &SandboxDocument) -> String {
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let note = document.note.as_ref().map(|note| format!("  {HINT}note{HINT:#}    {note}\n"));
     format!(
-        "{GOOD}✓{GOOD:#} the sandbox is running, prepared as {}\n  {FAINT}folder{FAINT:#}  {}\n  \
-         {FAINT}url{FAINT:#}     {}\n{HINT}next{HINT:#}: annals migrate --sandbox, or annals sandbox psql\n",
+        "{GOOD}✓{GOOD:#} the sandbox is running: PostgreSQL {}, prepared as {}\n{}  \
+         {FAINT}folder{FAINT:#}  {}\n  {FAINT}url{FAINT:#}     {}\n{HINT}next{HINT:#}: annals migrate --sandbox, or annals sandbox psql\n",
+        text(&document.server_version),
         text(&document.platform),
+        note.unwrap_or_default(),
         text(&document.folder),
         text(&document.url)
     )

@@ -47,8 +47,9 @@ fn row(migration: &MigrationStatus, width: usize) -> String {
         (Some(at), Some(by)) => Some(format!("{}  {}", style::time(at), style::safe(by))),
         _ => None,
     };
+    let proof = migration.proof.map(str::to_owned);
     let more: Vec<String> =
-        applied.into_iter().chain(migration.backfill.as_ref().map(progress)).collect();
+        applied.into_iter().chain(proof).chain(migration.backfill.as_ref().map(progress)).collect();
     if more.is_empty() {
         return format!("  {look}{state:<12}{look:#} {id}\n");
     }
@@ -83,6 +84,14 @@ fn human(document: &StatusDocument) -> String {
         number("pending"),
         style::count(events, "event")
     ));
+    if let Some(drift) = &document.drift {
+        let n = usize::try_from(drift.objects).unwrap_or(usize::MAX);
+        text.push_str(&format!(
+            "{BAD}drifted{BAD:#}: {} not as expected, found at {}: annals drift\n",
+            style::count(n, "object"),
+            style::time(&drift.found_at)
+        ));
+    }
     text.push_str(&render::findings(&document.mismatches));
     if let Some(running) = &document.running {
         text.push_str(&format!("{NOTE}running{NOTE:#}: {}\n", style::safe(running)));

@@ -30,6 +30,10 @@ pub(crate) struct ChangeArguments {
     /// Run all steps in one transaction: each takes effect, or none does
     #[arg(long)]
     single_transaction: bool,
+
+    /// Go on although the schema is not as expected; the log says so
+    #[arg(long)]
+    allow_drift: bool,
 }
 
 impl ChangeArguments {
@@ -38,6 +42,7 @@ impl ChangeArguments {
         ChangeOptions {
             target: self.target.name().map(str::to_owned),
             single_transaction: self.single_transaction,
+            allow_drift: self.allow_drift,
         }
     }
 }
