@@ -141,7 +141,7 @@ fn a_second_checkout_without_the_log_begins_no_second_history() {
     let scene = (server, second);
     let (_, second) = &scene;
     let pattern = format!(
-        "the target \"db\" was migrated with the event log \"test/db\" (2 changes, at least 8 \
+        "the target \"db\" was migrated with the event log \"test/db\" (2 changes, at least 10 \
          events, … the last of them), which is not the one in {}: there is none … fetch the log from where it is kept",
         second.path("event-store/db").display()
     );
@@ -377,7 +377,7 @@ fn a_schema_changed_by_hand_is_named_object_by_object() {
 const NO_DOCUMENT: [&str; 4] = ["demo", "completions", "export", "help"];
 
 /// Every command, in an order in which each has something to show: its format and exit code.
-const DOCUMENTS: [(&str, &str, i32); 35] = [
+const DOCUMENTS: [(&str, &str, i32); 42] = [
     ("init inner", "annals.init/1", 0),
     ("create ä", "annals.error/1", 3),
     ("plan", "annals.plan/1", 0),
@@ -389,6 +389,13 @@ const DOCUMENTS: [(&str, &str, i32); 35] = [
     ("rollback --last 1", "annals.change/1", 0),
     ("migrate", "annals.change/1", 4),
     ("verify", "annals.verify/1", 0),
+    ("drift", "annals.drift/1", 0),
+    ("drift accept --reason none", "annals.drift_accepted/1", 0),
+    ("drift track", "annals.drift_track/1", 0),
+    ("schema fingerprint", "annals.schema_fingerprint/1", 0),
+    ("schema show", "annals.schema/1", 0),
+    ("schema diff", "annals.schema_diff/1", 0),
+    ("proof 1 --no-record", "annals.proof/1", 0),
     ("history", "annals.history/1", 0),
     ("history --at-seq 1", "annals.history/1", 0),
     ("state", "annals.state/3", 0),

@@ -48,6 +48,11 @@ fn never_says_the_canary(workspace: &Workspace, outcome: &Outcome) {
     }
 }
 
+/// What a test has set up beside the migrations is no drift.
+fn takes_the_scene(workspace: &Workspace) {
+    workspace.annals("drift accept --reason").arg("the scene of a test").run().expect(0);
+}
+
 #[test]
 fn an_application_never_waits_longer_than_the_lock_timeout() {
     let server = Server::start();
@@ -133,6 +138,7 @@ fn the_victim_of_a_deadlock_is_run_again() {
     let workspace = workspace(&server, "[timeouts]\nlock = \"60s\"");
     let up = "SET LOCAL deadlock_timeout = '3s'; CREATE TABLE made (); LOCK TABLE a; LOCK TABLE b;";
     server.sql("CREATE TABLE a (); CREATE TABLE b ()");
+    takes_the_scene(&workspace);
     workspace.migration("2_ab", up, "DROP TABLE made;");
     let other = "SET deadlock_timeout = '100s'; BEGIN; LOCK TABLE b; DO $$ BEGIN \
         WHILE NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'b'::regclass) \
@@ -154,6 +160,7 @@ fn a_serialization_failure_is_run_again() {
     let workspace = workspace(&server, "[timeouts]\nlock = \"60s\"");
     server.sql("CREATE TABLE counter (n int); INSERT INTO counter VALUES (1)");
     server.sql("ALTER ROLE postgres SET default_transaction_isolation = 'repeatable read'");
+    takes_the_scene(&workspace);
     let up = "DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' \
         AND objid = 77) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$; UPDATE counter SET n = n * 10;";
     workspace.migration("2_tens", up, "UPDATE counter SET n = n / 10;");
@@ -288,7 +295,7 @@ fn a_plan_says_what_stands_around_its_tables() {
     assert_eq!(notes[1..], rest);
     drop((reader, aside));
     workspace.annals("plan").run().expect(0).says(&["note: publication of_t1"]);
-    let ended = workspace.annals("migrate").run().expect(0).says(&["applied 2_note"]);
+    let ended = workspace.annals("migrate --allow-drift").run().expect(0).says(&["applied 2_note"]);
     let (before, _) = ended.err.split_once("applied 2_note").unwrap();
     assert!(before.contains("note: event triggers fire on DDL here: guard"), "{}", ended.err);
 }
@@ -358,7 +365,7 @@ fn what_a_file_leaves_in_the_session_is_told_and_taken_away() {
     for line in told {
         assert!(notes.contains(line), "{notes}");
     }
-    assert!(!notes.contains("3_look"), "{notes}");
+    assert!(!notes.contains("3_look left"), "{notes}");
     assert_eq!(server.value("SELECT locks FROM seen"), "1", "only that of annals");
 }
 
@@ -401,6 +408,7 @@ fn prepared_transactions_and_slots_are_told_of() {
     server.crash();
     server.start_again();
     server.sql("CREATE PUBLICATION of_t1 FOR TABLE t1");
+    takes_the_scene(&workspace);
     server.sql("SELECT pg_create_logical_replication_slot('feed', 'pgoutput')");
     server.sql("BEGIN; INSERT INTO t1 VALUES (1); PREPARE TRANSACTION 'left behind'");
     workspace.annals("plan").run().expect(0).says(&[
@@ -482,6 +490,7 @@ fn a_backfill_is_tried_as_often_as_the_policy_says() {
         "CREATE TABLE rows_of (id int PRIMARY KEY, done bool); \
                 INSERT INTO rows_of SELECT n, false FROM generate_series(1, 100) n",
     );
+    takes_the_scene(&workspace);
     let up = "-- annals: backfill=rows_of.id, batch=50\n\
               UPDATE rows_of SET done = true WHERE id BETWEEN :from AND :to;\n";
     workspace.migration("2_fill", up, &format!("{OFF}UPDATE rows_of SET done = false;"));
@@ -545,4 +554,19 @@ fn a_table_that_somebody_changes_is_waited_for_when_the_schema_is_read() {
     std::thread::sleep(std::time::Duration::from_millis(700));
     drop(holder);
     verified.wait().expect(11).says(&["table public.apart"]);
+}
+
+#[test]
+fn who_changes_a_table_for_too_long_is_named_and_nothing_is_run() {
+    let server = Server::start();
+    let said = "[policy]\nlock_retries = 1\n[timeouts]\nlock = \"200ms\"";
+    let workspace = workspace(&server, said);
+    workspace.migration("2_one", "CREATE TABLE one (id int);", "DROP TABLE one;");
+    server.sql("CREATE TABLE apart (id int DEFAULT 1)");
+    let _holder = server.hold("ALTER TABLE apart ADD note text DEFAULT 'none'");
+    for command in ["verify", "migrate"] {
+        let ended = workspace.annals(command).run().expect(15);
+        ended.says(&["cannot be read", "held by backend", "role", "run the command again"]);
+    }
+    assert_eq!(server.value("SELECT to_regclass('one') IS NULL"), "true");
 }
