@@ -148,6 +148,11 @@ impl Case {
         format!("F{}@P{} {}{way}{what}", self.fault, self.point, self.at)
     }
 
+    /// Whether its role does not wait for durable commits.
+    pub const fn is_weak(&self) -> bool {
+        matches!(self.deed, Deed::CrashWeak)
+    }
+
     /// The points it counts for: a point of a rollback is P16, too.
     pub fn points(&self) -> Vec<PointNumber> {
         if self.way == Way::Down { vec![self.point, 16] } else { vec![self.point] }

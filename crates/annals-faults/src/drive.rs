@@ -6,7 +6,7 @@ use crate::case::{Case, Deed, Moment, Way};
 use crate::link::Link;
 use crate::migrations::{DEPLOYER, MIGRATIONS};
 use crate::oracle::{Invariant, Violation, judge, longest_wait_ms};
-use crate::scene::{Scene, Stage, events};
+use crate::scene::{Scene, Stage, WEAK, events};
 use crate::wire::{AtCommit, Wire};
 
 /// What a case came to.
@@ -29,6 +29,13 @@ const NEXT: [&str; 3] = ["status", "verify", ""];
 
 /// Runs a case on a server. `turn` chooses what it leaves open.
 pub fn run(stage: &mut Stage, case: &Case, turn: u64) -> Verdict {
+    set_weak(stage, &[*case]);
+    let verdict = run_alone(stage, case, turn);
+    reset_weak(stage);
+    verdict
+}
+
+fn run_alone(stage: &mut Stage, case: &Case, turn: u64) -> Verdict {
     let mut scene = Scene::new(stage);
     let line = case.way.line();
     if matches!(case.deed, Deed::DiskFull) {
@@ -54,6 +61,28 @@ pub fn run(stage: &mut Stage, case: &Case, turn: u64) -> Verdict {
 /// Runs several cases one behind the other on one database, each on what the one before it left:
 /// the next command may be struck, too. Not every moment comes.
 pub fn run_chain(stage: &mut Stage, chain: &[Case], turn: u64) -> Verdict {
+    set_weak(stage, chain);
+    let verdict = run_all(stage, chain, turn);
+    reset_weak(stage);
+    verdict
+}
+
+/// A role's settings are part of the schema: they are set before anything is expected of it.
+fn set_weak(stage: &mut Stage, cases: &[Case]) {
+    stage.is_weak = cases.iter().any(Case::is_weak);
+    if stage.is_weak {
+        stage.server.sql(&format!("ALTER ROLE {DEPLOYER} SET {WEAK} = off"));
+    }
+}
+
+/// Roles belong to the server: the next case must not inherit it.
+fn reset_weak(stage: &mut Stage) {
+    if std::mem::take(&mut stage.is_weak) {
+        stage.server.sql(&format!("ALTER ROLE {DEPLOYER} RESET {WEAK}"));
+    }
+}
+
+fn run_all(stage: &mut Stage, chain: &[Case], turn: u64) -> Verdict {
     let mut scene = Scene::new(stage);
     let mut struck = false;
     for case in chain {
@@ -211,24 +240,10 @@ fn strike(scene: &mut Scene<'_>, case: &Case, line: &str) -> bool {
         }
         Deed::Still | Deed::StillAndEnded => return still(scene, case, line),
         Deed::Crash | Deed::CrashWeak => {
-            let weak = matches!(case.deed, Deed::CrashWeak);
-            if weak {
-                scene.sql(&format!("ALTER ROLE {DEPLOYER} SET synchronous_commit = off"));
-            }
-            let held = hold(scene, line, case.at, "pause");
-            let has_struck = held.is_some();
-            if let Some(held) = held {
-                scene.crash_server();
-                release(scene, case.at);
-                scene.end(line, held.before, held.running, &[0, 4, 5, 6, 7]);
-            }
-            // Roles belong to the server: the next case must not inherit it.
-            if weak {
-                scene.sql(&format!("ALTER ROLE {DEPLOYER} RESET synchronous_commit"));
-            }
-            if !has_struck {
-                return false;
-            }
+            let Some(held) = hold(scene, line, case.at, "pause") else { return false };
+            scene.crash_server();
+            release(scene, case.at);
+            scene.end(line, held.before, held.running, &[0, 4, 5, 6, 7]);
         }
         Deed::Terminate | Deed::Cancel => {
             let Some(held) = hold(scene, line, case.at, "pause") else { return false };

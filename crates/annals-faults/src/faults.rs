@@ -118,6 +118,7 @@ pub const PLACES: &[Place] = &[
     place("while_working", 8, [11, 11, 0]),
     place("before_commit", 9, [14, 14, 1]),
     place("after_commit", 11, [15, 15, 1]),
+    place("after_picture", 11, [14, 14, 0]),
     place("after_outcome", 12, [1, 1, 1]),
     place("after_schema", 12, [1, 1, 1]),
     place("before_unlock", 12, [1, 1, 1]),

@@ -15,8 +15,13 @@ use crate::writers::Writers;
 pub struct Stage {
     /// The server.
     pub server: Server,
+    /// Whether the deploying role does not wait for durable commits.
+    pub is_weak: bool,
     made: usize,
 }
+
+/// The setting by which a role does not wait.
+pub const WEAK: &str = "synchronous_commit";
 
 /// The program under test, built with its failpoints: an example of this crate.
 pub fn program() -> PathBuf {
@@ -55,7 +60,7 @@ impl Stage {
         server.sql("SELECT pg_reload_conf()");
         server.sql(&format!("CREATE ROLE {DEPLOYER} LOGIN PASSWORD '{password}'"));
         server.sql(&format!("GRANT pg_monitor TO {DEPLOYER}"));
-        Self { server, made: 0 }
+        Self { server, is_weak: false, made: 0 }
     }
 
     /// The server's log.
