@@ -13,7 +13,7 @@ const USAGE: &str = "usage: cargo xtask <task>
   test         install PostgreSQL, PgBouncer, strace and the verifiers' tools if absent, then formatting, lints, every test
   matrix       run the fault matrix; --long runs all of it and writes docs/fault-matrix.md anew,
                --seed N chooses its random part, --cases PART runs only what has this in its name
-  bench NAME   run one benchmark: events, log, migrate, peers or startup
+  bench NAME   run one benchmark: checks, events, log, migrate, peers, proof, schema or startup
   reference    write the generated pages below docs/reference anew
 ";
 
@@ -174,7 +174,7 @@ fn bench(arguments: &[String]) -> Result<(), String> {
     }
     // Parts of one program: what they are measured with is the same.
     let (name, part) = match name.as_str() {
-        part @ ("peers" | "startup") => ("migrate", Some(part)),
+        part @ ("peers" | "proof" | "startup") => ("migrate", Some(part)),
         name => (name, None),
     };
     let mut command =
@@ -183,7 +183,10 @@ fn bench(arguments: &[String]) -> Result<(), String> {
 }
 
 fn reference() -> Result<(), String> {
-    let mut command =
+    let mut pages =
         cargo(&["test", "--locked", "--package", "annals-api", "--package", "annals-lint"]);
-    run(command.args(["--test", "reference"]).env("ANNALS_UPDATE_GOLDEN", "1"))
+    run(pages.args(["--test", "reference"]).env("ANNALS_UPDATE_GOLDEN", "1"))?;
+    let mut changes = cargo(&["test", "--locked", "--package", "annals-postgres"]);
+    changes.args(["--test", "schema", "the_page_of_changes_is_the_table"]);
+    run(changes.env("ANNALS_UPDATE_GOLDEN", "1"))
 }

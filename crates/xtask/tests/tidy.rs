@@ -24,6 +24,7 @@ const CRATES: &[(&str, u8, &str)] = &[
     ("annals-backup", 2, "aes-gcm getrandom hmac ring sha2 subtle thiserror zeroize base64 uuid"),
     ("annals-event-store-postgres", 3, "sqlx thiserror tokio tracing"),
     ("annals-planner", 3, ""),
+    ("annals-proof", 3, "serde serde_json thiserror"),
     ("annals-verify", 3, "base64 clap serde serde_json thiserror"),
     (
         "annals-anchor",

@@ -170,6 +170,7 @@ impl Story {
         }]);
         story.append([TargetRegistered {
             platform: "plain".into(),
+            reason: None,
             server_version: "15.18".into(),
         }]);
         story
