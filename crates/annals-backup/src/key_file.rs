@@ -45,6 +45,9 @@ impl KeyEncryptionKey {
 
     /// Writes the key to a new file with mode 0600, durably; an existing file is never touched.
     ///
+    /// Whoever looks sees none of it or all of it, and so does whoever looks after a crash: it is
+    /// written under another name, made durable, and then given its own.
+    ///
     /// # Errors
     /// [`BackupError::KeyFile`] if the file exists or cannot be written.
     pub fn create_file(&self, path: &Path) -> Result<(), BackupError> {
@@ -52,6 +55,27 @@ impl KeyEncryptionKey {
     }
 
     fn write_new(&self, path: &Path) -> io::Result<()> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // The end of the name stays: what is kept out of a repository by it is kept out half-made
+        // too.
+        let temporary = folder.join(format!(".{}.{name}", std::process::id()));
+        let folder_handle = File::open(folder)?;
+        // Of a process of the same number that was cut short here.
+        let _ = fs::remove_file(&temporary);
+        let linked = self.write_to(&temporary).and_then(|()| fs::hard_link(&temporary, path));
+        let _ = fs::remove_file(&temporary);
+        match linked {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(error),
+            // A file system that knows no links: only there it may be seen half-made.
+            Err(_) => self.write_to(path)?,
+            Ok(()) => {}
+        }
+        folder_handle.sync_all()
+    }
+
+    fn write_to(&self, path: &Path) -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path)?;
         file.write_all(self.to_text().as_bytes())?;
         file.sync_all()

@@ -61,3 +61,26 @@ fn a_link_a_folder_and_a_long_file_are_refused() {
     let absent = KeyEncryptionKey::load(&folder.path().join("absent")).err();
     assert!(matches!(absent, Some(BackupError::KeyFile { .. })));
 }
+
+#[test]
+fn a_key_file_is_never_seen_half_made() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for n in 0..200 {
+        let path = folder.path().join(format!("{n}.key"));
+        let looking = path.clone();
+        let (begun, begins) = std::sync::mpsc::channel();
+        let looks = std::thread::spawn(move || {
+            begun.send(()).expect("awaited");
+            loop {
+                if let Ok(seen) = fs::metadata(&looking) {
+                    return seen.len();
+                }
+            }
+        });
+        begins.recv().expect("begun");
+        key(7).create_file(&path).expect("created");
+        let seen = looks.join().expect("looked");
+        assert_eq!(seen, fs::metadata(&path).expect("exists").len());
+    }
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 200, "nothing is left over");
+}
