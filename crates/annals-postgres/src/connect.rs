@@ -232,6 +232,15 @@ impl ConnectionSpec {
         options.get_database().unwrap_or_else(|| options.get_username())
     }
 
+    /// The same servers and login, another database.
+    pub fn with_database(&self, name: &str) -> Self {
+        let mut other = self.clone();
+        for endpoint in &mut other.endpoints {
+            endpoint.options = endpoint.options.clone().database(name);
+        }
+        other
+    }
+
     /// The role that logs in.
     pub(crate) fn user(&self) -> &str {
         self.endpoints[0].options.get_username()

@@ -1,5 +1,7 @@
-//! What follows the first message of a step: more statements, and data for `COPY … FROM stdin`.
+//! What follows the first message of a step: more statements, and data for `COPY … FROM stdin`; and
+//! the rows of a `COPY … TO stdout`.
 
+use futures_util::{FutureExt, StreamExt};
 use sqlx::postgres::{PgConnection, PgCopyIn};
 
 use crate::batch::StepFault;
@@ -45,6 +47,33 @@ impl Session {
         let (connection, mut attendance) = self.connection().apart();
         let copy = attendance.attend(connection.copy_in_raw(sql)).await??;
         Ok(CopyIn { copy, attendance })
+    }
+
+    /// Reads the rows of a `COPY … TO stdout`, one after the other, each with its line feed. The
+    /// server waits while `take` works.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`], and those of `take`: then the session is of no more use.
+    pub async fn copy_out<E: From<Fault>>(
+        &mut self,
+        sql: &str,
+        mut take: impl AsyncFnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (connection, mut attendance) = self.connection().apart();
+        let begun = attendance.attend(connection.copy_out_raw(sql)).await;
+        let mut rows = begun.and_then(|begun| begun).map_err(Fault::from)?;
+        loop {
+            // Most rows are there already: nobody has to watch over those.
+            let next = match rows.next().now_or_never() {
+                Some(next) => next,
+                None => attendance.attend(rows.next()).await.map_err(Fault::from)?,
+            };
+            match next {
+                None => return Ok(()),
+                Some(row) => take(&row.map_err(Fault::from)?).await?,
+            }
+        }
     }
 
     /// Runs more statements in the transaction that [`Self::begin_step`] has opened, in one message.

@@ -23,6 +23,18 @@ pub(crate) struct Endpoint {
     pub(crate) timeout: Duration,
     /// What `sslmode` asked for, in words, where it is carried out more strictly.
     raised: Option<&'static str>,
+    /// What the driver keeps to itself, for programs of PostgreSQL.
+    login: LibpqLogin,
+}
+
+/// What libpq needs and the driver does not give back: the password, and files of certificates.
+#[derive(Clone, Default)]
+pub(crate) struct LibpqLogin {
+    pub(crate) password: Option<String>,
+    /// `system` for the system's authorities alone.
+    pub(crate) root_certificate: Option<String>,
+    /// Certificate and key of the client.
+    pub(crate) certificate: Option<(PathBuf, PathBuf)>,
 }
 
 /// Host, address and port, as they were said.
@@ -62,6 +74,7 @@ impl Endpoint {
             options = options.database(database);
         }
         let mut raised = None;
+        let mut login = LibpqLogin::default();
         if host.starts_with('/') && place.hostaddr.is_empty() {
             options = options.host(host).socket(host).ssl_mode(PgSslMode::Disable);
         } else {
@@ -69,7 +82,7 @@ impl Endpoint {
             (tls, raised) = tls_mode(parameters, place, host, variables)?;
             options = options.host(connect_to(place, host, tls)?).ssl_mode(tls);
             if !matches!(tls, PgSslMode::Disable) {
-                options = with_certificates(options, parameters, tls, variables)?;
+                options = with_certificates(options, &mut login, parameters, tls, variables)?;
             }
         }
         if let Some(text) = parameters.get("options") {
@@ -96,13 +109,19 @@ impl Endpoint {
         if let Some(password) = password {
             check_password(&password)?;
             options = options.password(&password);
+            login.password = Some(password);
         }
-        Ok(Self { options: options.disable_statement_logging(), timeout, raised })
+        Ok(Self { options: options.disable_statement_logging(), timeout, raised, login })
     }
 
     /// A server of which everything is known.
     pub(crate) fn plain(options: PgConnectOptions, timeout: Duration) -> Self {
-        Self { options, timeout, raised: None }
+        Self { options, timeout, raised: None, login: LibpqLogin::default() }
+    }
+
+    /// What libpq needs besides.
+    pub(crate) fn login(&self) -> &LibpqLogin {
+        &self.login
     }
 
     /// Host and port, or the socket's folder.
@@ -295,6 +314,7 @@ fn connect_to<'a>(place: &Place<'a>, host: &'a str, tls: PgSslMode) -> Result<&'
 
 fn with_certificates(
     mut options: PgConnectOptions,
+    login: &mut LibpqLogin,
     parameters: &Parameters,
     tls: PgSslMode,
     variables: Variables<'_>,
@@ -303,9 +323,13 @@ fn with_certificates(
     let said = |key| parameters.get(key).map(PathBuf::from);
     options = match parameters.get("sslrootcert") {
         // Nothing besides the system's own.
-        Some("system") => options.ssl_root_cert_from_pem(Vec::new()),
+        Some("system") => {
+            login.root_certificate = Some("system".to_owned());
+            options.ssl_root_cert_from_pem(Vec::new())
+        }
         _ => match said("sslrootcert").or_else(|| default("root.crt")) {
             Some(path) if matches!(tls, PgSslMode::VerifyFull) => {
+                login.root_certificate = path.to_str().map(str::to_owned);
                 options.ssl_root_cert_from_pem(read_pem("sslrootcert", &path, "CERTIFICATE")?)
             }
             _ => options,
@@ -322,6 +346,7 @@ fn with_certificates(
     };
     if let Some((certificate, key)) = both {
         check_key(&key)?;
+        login.certificate = Some((certificate.clone(), key.clone()));
         options = options
             .ssl_client_cert_from_pem(read_pem("sslcert", &certificate, "CERTIFICATE")?)
             .ssl_client_key_from_pem(read_pem("sslkey", &key, "PRIVATE KEY")?);

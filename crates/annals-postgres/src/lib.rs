@@ -12,6 +12,7 @@ mod checks;
 mod connect;
 mod copy;
 mod ddl_log;
+mod dump;
 mod endpoint;
 mod fault;
 mod indexes;
@@ -44,6 +45,7 @@ pub use checks::{
 pub use connect::{ConnectError, ConnectionSpec};
 pub use copy::CopyIn;
 pub use ddl_log::{DdlEntry, OWN_APPLICATION, TrackError, Tracking};
+pub use dump::{DumpError, DumpProgram, Section};
 pub use fault::{Fault, ServerError};
 pub use indexes::{
     IndexDefinition, IndexState, TableLook, UnderName, clone_name, definition_on_clone,

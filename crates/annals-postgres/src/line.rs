@@ -53,6 +53,11 @@ impl Line {
         self.vigil = Some(vigil);
     }
 
+    /// How whoever watches reaches the very same server.
+    pub(crate) fn watched(&self) -> Option<&ConnectionSpec> {
+        self.vigil.as_ref().map(|vigil| &vigil.spec)
+    }
+
     /// The driver's connection, for what is no query, and who waits for it.
     pub fn apart(&mut self) -> (&mut PgConnection, Attendance<'_>) {
         let Self { connection, vigil, lost } = self;

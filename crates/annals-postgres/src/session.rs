@@ -253,6 +253,11 @@ impl Session {
         &self.facts
     }
 
+    /// How to reach the very server this session is on.
+    pub fn spec(&self) -> Option<ConnectionSpec> {
+        self.line.watched().cloned()
+    }
+
     /// The connection, for queries of the crates that keep something of theirs in a database.
     pub fn connection(&mut self) -> &mut Line {
         &mut self.line

@@ -22,6 +22,11 @@ const CRATES: &[(&str, u8, &str)] = &[
     ("annals-event-store", 2, "ring thiserror tracing"),
     ("annals-postgres", 2, "futures-util ring rustix serde_json sqlx thiserror tokio tracing"),
     ("annals-backup", 2, "aes-gcm getrandom hmac ring sha2 subtle thiserror zeroize base64 uuid"),
+    (
+        "annals-archive",
+        3,
+        "futures-util rustix serde serde_json thiserror tokio tracing twox-hash zstd",
+    ),
     ("annals-event-store-postgres", 3, "sqlx thiserror tokio tracing"),
     ("annals-planner", 3, ""),
     ("annals-proof", 3, "serde serde_json thiserror"),
@@ -81,6 +86,8 @@ const IMPURE_WORDS: &[&str] = &[
 /// An external crate that belongs in one place.
 const ONLY_IN: &[(&str, &str)] = &[
     ("aes-gcm", "annals-backup"),
+    ("twox-hash", "annals-archive"),
+    ("zstd", "annals-archive"),
     ("clap_complete", "annals-cli"),
     ("indicatif", "annals-cli"),
     ("axum", "annals-server"),

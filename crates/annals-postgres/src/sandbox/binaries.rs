@@ -188,7 +188,8 @@ pub fn find_binaries(override_folder: Option<&Path>, search_path: &[PathBuf]) ->
     in_path.or_else(|| distribution_folders().iter().find_map(|folder| Binaries::in_folder(folder)))
 }
 
-fn distribution_folders() -> Vec<PathBuf> {
+/// Where distributions put the programs, the newest version first.
+pub(crate) fn distribution_folders() -> Vec<PathBuf> {
     let versions = |parent: &str, prefix: &str| {
         let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
         let mut found: Vec<(u32, PathBuf)> = entries

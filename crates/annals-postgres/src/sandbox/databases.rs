@@ -174,6 +174,17 @@ impl Databases {
     }
 }
 
+impl Likeness {
+    /// SQL that makes an empty database like this one, on the server it was read from; then SQL that
+    /// gives it its settings.
+    pub fn create_sql(&self, name: &str) -> (String, Vec<String>) {
+        let options = near(self).into_iter().next().unwrap_or_default();
+        let create = format!("CREATE DATABASE {} TEMPLATE template0 {options}", quoted(name));
+        let settings = settings_sql(name, &self.settings, &self.role_settings);
+        (create, settings.into_iter().map(|(_, sql)| sql).collect())
+    }
+}
+
 /// What sets a database, and roles in it, with what each statement sets.
 fn settings_sql(
     database: &str,

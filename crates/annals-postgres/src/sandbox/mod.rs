@@ -12,6 +12,7 @@ mod process;
 mod server;
 mod template;
 
+pub(crate) use binaries::distribution_folders;
 pub use binaries::{
     Binaries, INSTALL_LINE, InstalledServer, InstalledServers, ServerPlaces, find_binaries,
     install_line, major_of,

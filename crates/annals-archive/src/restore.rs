@@ -1,0 +1,360 @@
+//! Brings a backup into an empty database.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use annals_backup::{BackupId, KeyEncryptionKey};
+use annals_migrations::{Cut, Cutter};
+use annals_postgres::{ConnectionSpec, Fault, Session, SessionSettings};
+use futures_util::future::try_join_all;
+use tokio::sync::{Mutex, mpsc};
+
+use crate::catalog::literal;
+use crate::contents::{Record, RecordKind};
+use crate::error::ArchiveError;
+use crate::large_objects::{
+    CREATE_ALL, MAKE_OWNERS_TABLE, MAKE_PAGES_TABLE, OWN_ALL, OWNERS_TABLE, PAGES_TABLE, PUT_PAGES,
+};
+use crate::manifest::{Kind, Manifest};
+use crate::read::{Archive, unseal};
+use crate::sql::copy_in;
+use crate::{Phase, Watcher};
+
+/// What sessions are set to that restore. What `pg_dump` sets at the head of a section is set here,
+/// because sections are sent over several sessions.
+const SETTINGS: &str = "SET search_path = ''; SET row_security = off; SET DateStyle = 'ISO'; \
+    SET IntervalStyle = 'postgres'; SET TimeZone = 'UTC'; SET client_encoding = 'UTF8'; \
+    SET xmloption = 'content'; SET check_function_bodies = false; SET statement_timeout = 0; \
+    SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
+    SET client_min_messages = warning; SET synchronous_commit = off; \
+    SET maintenance_work_mem = '256MB'; SET standard_conforming_strings = on";
+
+/// The most SQL that is sent in one message, unless one statement is longer.
+const BATCH_BYTES: usize = 64 << 10;
+
+/// Pieces that wait to be loaded, for each connection.
+const WAITING: usize = 2;
+
+/// Where a backup is restored to, and with what.
+pub struct RestoreOptions<'a> {
+    /// The empty database, as a role that may give what is in it to its owners.
+    pub spec: &'a ConnectionSpec,
+    /// What sessions are set to.
+    pub settings: SessionSettings,
+    /// Connections that load rows at a time.
+    pub jobs: usize,
+}
+
+/// What was restored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restored {
+    /// Tables.
+    pub tables: u64,
+    /// Rows.
+    pub rows: u64,
+    /// Statements of the schema.
+    pub statements: u64,
+}
+
+/// Restores a container that was read through before, from `source` once more.
+///
+/// Everything is authenticated a second time as it passes; what `archive` says was found in the first
+/// pass must be found again. Where this fails, the database is of no use.
+///
+/// # Errors
+///
+/// When the container is not the one that was read, or the database refuses something.
+pub async fn restore<R: Read + Send + 'static>(
+    archive: &Archive,
+    source: R,
+    keys: Arc<Vec<KeyEncryptionKey>>,
+    backup: BackupId,
+    options: &RestoreOptions<'_>,
+    watcher: &mut dyn Watcher,
+) -> Result<Restored, ArchiveError> {
+    let manifest = &archive.manifest;
+    let (to_us, mut records) = mpsc::channel::<Record>(WAITING * options.jobs.max(1));
+    let expected = archive.receipt;
+    let reads = tokio::task::spawn_blocking(move || {
+        let mut records = unseal(source, &keys, backup)?;
+        while let Some(record) = records.next()? {
+            // What has become of who takes it is said by itself.
+            if to_us.blocking_send(record).is_err() {
+                return Ok(());
+            }
+        }
+        match records.into_source().finish()? == expected {
+            true => Ok(()),
+            false => Err(ArchiveError::NotAsSaid("it was replaced while it was read".to_owned())),
+        }
+    });
+    let loaded = load(manifest, &mut records, options, watcher).await;
+    // With nobody to take records, the reader ends.
+    drop(records);
+    let read = reads.await.map_err(|error| ArchiveError::Stopped(error.to_string()))?;
+    let (mut session, post_data, before) = match (read, loaded) {
+        (Err(error), _) => return Err(error),
+        (Ok(()), loaded) => loaded?,
+    };
+    watcher.begins(Phase::Indexes, 0);
+    let behind = run_section(&mut session, &post_data, "post-data").await?;
+    session.close().await;
+    Ok(Restored {
+        tables: manifest.tables.len() as u64,
+        rows: manifest.rows(),
+        statements: before + behind,
+    })
+}
+
+/// Everything but what comes behind the rows.
+async fn load(
+    manifest: &Manifest,
+    records: &mut mpsc::Receiver<Record>,
+    options: &RestoreOptions<'_>,
+    watcher: &mut dyn Watcher,
+) -> Result<(Session, String, u64), ArchiveError> {
+    let mut session = connect(options).await?;
+    let mut unpacker = Unpacker::default();
+    let (mut post_data, mut statements) = (String::new(), 0);
+    watcher.begins(Phase::Schema, 0);
+    let mut first = None;
+    let mut owners: Vec<u8> = Vec::new();
+    while let Some(record) = records.recv().await {
+        match record.kind {
+            RecordKind::PreData => {
+                let sql = text(unpacker.unpack(record).await?)?;
+                statements = run_section(&mut session, &sql, "pre-data").await?;
+            }
+            RecordKind::PostData => post_data = text(unpacker.unpack(record).await?)?,
+            RecordKind::Schema => {}
+            RecordKind::LargeObjectOwners => owners.extend(unpacker.unpack(record).await?),
+            RecordKind::Rows(_) | RecordKind::LargeObjectPages => {
+                first = Some(record);
+                break;
+            }
+            RecordKind::Manifest => break,
+        }
+    }
+    if !owners.is_empty() {
+        make_large_objects(&mut session, &owners).await?;
+    }
+    watcher.begins(Phase::Load, manifest.bytes());
+    if let Some(first) = first {
+        load_rows(manifest, first, records, options, watcher).await?;
+    }
+    if manifest.large_objects.is_some() {
+        // Their owners last: who is none of them may not write to them.
+        session.run(OWN_ALL).await.map_err(refused("large objects' owners and rights"))?;
+    }
+    set_sequences(&mut session, manifest).await?;
+    Ok((session, post_data, statements))
+}
+
+async fn connect(options: &RestoreOptions<'_>) -> Result<Session, ArchiveError> {
+    let mut session = options.spec.connect("annals/restore", &options.settings).await?;
+    session.run(SETTINGS).await?;
+    if session.facts().major() >= 17 {
+        session.run("SET transaction_timeout = 0").await?;
+    }
+    Ok(session)
+}
+
+/// Decompresses off the thread that waits for the server.
+#[derive(Default)]
+struct Unpacker(Option<zstd::bulk::Decompressor<'static>>);
+
+impl Unpacker {
+    async fn unpack(&mut self, record: Record) -> Result<Vec<u8>, ArchiveError> {
+        let decompressor = self.0.take();
+        let stopped = |error: &dyn std::fmt::Display| ArchiveError::Stopped(error.to_string());
+        let work = tokio::task::spawn_blocking(move || {
+            let mut decompressor = match decompressor {
+                Some(decompressor) => decompressor,
+                None => zstd::bulk::Decompressor::new().map_err(|error| stopped(&error))?,
+            };
+            let raw = record.unpack(&mut decompressor)?;
+            Ok::<_, ArchiveError>((decompressor, raw))
+        });
+        let (decompressor, raw) = work.await.map_err(|error| stopped(&error))??;
+        self.0 = Some(decompressor);
+        Ok(raw)
+    }
+}
+
+fn text(raw: Vec<u8>) -> Result<String, ArchiveError> {
+    String::from_utf8(raw).map_err(|_| ArchiveError::Malformed("SQL is not UTF-8".to_owned()))
+}
+
+fn refused(what: impl Into<String>) -> impl FnOnce(Fault) -> ArchiveError {
+    let what = what.into();
+    move |fault| ArchiveError::Refused { what, fault }
+}
+
+/// Sends a section, some statements at a time: one message for all of it would hold every lock there
+/// is until its end. Returns the number of statements.
+async fn run_section(session: &mut Session, sql: &str, name: &str) -> Result<u64, ArchiveError> {
+    let (mut batch, mut at, mut statements) = (String::new(), None, 0);
+    let mut cutter = Cutter::new(sql.as_bytes());
+    loop {
+        let next = match cutter.next_cut()? {
+            None => None,
+            Some(Cut::Gap(_)) => continue,
+            Some(Cut::Data(_)) => {
+                let reason = format!("there are rows in its {name}");
+                return Err(ArchiveError::Malformed(reason));
+            }
+            Some(Cut::Statement { text, at, .. }) => Some((text, at.line)),
+        };
+        let is_full = next.is_none_or(|(text, _)| batch.len() + text.len() > BATCH_BYTES);
+        if is_full && !batch.is_empty() {
+            send_batch(session, &batch, name, at.unwrap_or_default()).await?;
+            (batch, at) = (String::new(), None);
+        }
+        let Some((text, line)) = next else { return Ok(statements) };
+        statements += 1;
+        if is_set_by_us(text) {
+            continue;
+        }
+        at.get_or_insert(line);
+        batch.push_str(text);
+        batch.push('\n');
+    }
+}
+
+/// What `pg_dump` sets at the head of its output, for versions that may not know it. What a section
+/// sets between its statements (`default_tablespace`, `default_table_access_method`) is sent.
+fn is_set_by_us(statement: &str) -> bool {
+    const NAMES: [&str; 9] = [
+        "statement_timeout",
+        "lock_timeout",
+        "idle_in_transaction_session_timeout",
+        "transaction_timeout",
+        "client_encoding",
+        "check_function_bodies",
+        "xmloption",
+        "client_min_messages",
+        "row_security",
+    ];
+    let rest = statement.strip_prefix("SET ").unwrap_or_default();
+    let name = rest.split([' ', '=']).next().unwrap_or_default();
+    NAMES.contains(&name)
+}
+
+async fn send_batch(
+    session: &mut Session,
+    batch: &str,
+    name: &str,
+    line: u32,
+) -> Result<(), ArchiveError> {
+    let Err(fault) = session.run(batch).await else { return Ok(()) };
+    // The server points into the message where it can; else it is one of these.
+    let begins: String = batch.chars().take(100).collect();
+    let begins = begins.lines().next().unwrap_or_default().to_owned();
+    Err(ArchiveError::Refused { what: format!("{name}, from line {line}: {begins}"), fault })
+}
+
+/// Makes all large objects, empty.
+async fn make_large_objects(session: &mut Session, owners: &[u8]) -> Result<(), ArchiveError> {
+    let what = "large objects";
+    session.run(MAKE_OWNERS_TABLE).await.map_err(refused(what))?;
+    let copy = format!("COPY {OWNERS_TABLE} FROM STDIN");
+    let mut copy = session.copy_in(&copy).await.map_err(refused(what))?;
+    copy.send(owners).await.map_err(refused(what))?;
+    copy.finish().await.map_err(refused(what))?;
+    session.run(CREATE_ALL).await.map_err(refused(what))
+}
+
+async fn set_sequences(session: &mut Session, manifest: &Manifest) -> Result<(), ArchiveError> {
+    for some in manifest.sequences.chunks(200) {
+        let calls: Vec<String> = some
+            .iter()
+            .map(|state| {
+                let (name, value, called) = (&state.name, state.last_value, state.is_called);
+                format!("SELECT pg_catalog.setval({}, {value}, {called})", literal(name))
+            })
+            .collect();
+        session.run(&calls.join("; ")).await.map_err(refused("sequences"))?;
+    }
+    Ok(())
+}
+
+/// Loads pieces over several connections, each into whatever table it is of. Nothing depends on their
+/// order: there are no constraints and no triggers yet.
+async fn load_rows(
+    manifest: &Manifest,
+    first: Record,
+    records: &mut mpsc::Receiver<Record>,
+    options: &RestoreOptions<'_>,
+    watcher: &mut dyn Watcher,
+) -> Result<(), ArchiveError> {
+    if manifest.kind == Kind::Schema {
+        return Err(ArchiveError::Malformed("a backup of the schema holds rows".to_owned()));
+    }
+    let mut sessions = vec![connect(options).await?];
+    for _ in 1..options.jobs.max(1) {
+        match connect(options).await {
+            Ok(session) => sessions.push(session),
+            Err(error) => {
+                tracing::warn!(%error, connections = sessions.len(), "goes on with fewer connections");
+                break;
+            }
+        }
+    }
+    let queue = Mutex::new((Some(first), records));
+    let watcher = std::cell::RefCell::new(watcher);
+    let (queue, watcher) = (&queue, &watcher);
+    let works = sessions.into_iter().map(|mut session| async move {
+        let mut unpacker = Unpacker::default();
+        loop {
+            let record = {
+                let mut queue = queue.lock().await;
+                match queue.0.take() {
+                    Some(first) => Some(first),
+                    None => queue.1.recv().await,
+                }
+            };
+            let Some(record) = record else { break };
+            let (kind, bytes) = (record.kind, record.raw_bytes());
+            if kind == RecordKind::Manifest {
+                continue;
+            }
+            let raw = unpacker.unpack(record).await?;
+            load_piece(&mut session, manifest, kind, &raw).await?;
+            watcher.borrow_mut().advances(bytes);
+        }
+        session.close().await;
+        Ok::<(), ArchiveError>(())
+    });
+    try_join_all(works).await?;
+    Ok(())
+}
+
+async fn load_piece(
+    session: &mut Session,
+    manifest: &Manifest,
+    kind: RecordKind,
+    raw: &[u8],
+) -> Result<(), ArchiveError> {
+    let (sql, what) = match kind {
+        RecordKind::Rows(at) => {
+            let table = manifest.tables.get(at as usize);
+            let table = table
+                .ok_or_else(|| ArchiveError::Malformed("there are rows of no table".to_owned()))?;
+            (copy_in(table), format!("rows of {}", table.name))
+        }
+        RecordKind::LargeObjectPages => {
+            let what = "large objects' bytes".to_owned();
+            session.run(MAKE_PAGES_TABLE).await.map_err(refused(what.clone()))?;
+            (format!("COPY {PAGES_TABLE} FROM STDIN"), what)
+        }
+        other => return Err(ArchiveError::Malformed(format!("{other:?} stands behind rows"))),
+    };
+    let mut copy = session.copy_in(&sql).await.map_err(refused(what.clone()))?;
+    // The driver cuts messages as it likes, and the server puts them together.
+    copy.send(raw).await.map_err(refused(what.clone()))?;
+    copy.finish().await.map_err(refused(what.clone()))?;
+    if kind == RecordKind::LargeObjectPages {
+        session.run(PUT_PAGES).await.map_err(refused(what))?;
+    }
+    Ok(())
+}
