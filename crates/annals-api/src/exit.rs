@@ -3,9 +3,10 @@
 use annals_event_store::{BlobError, OpenError, ReadError};
 use annals_operations::rehearsal::RehearsalError;
 use annals_operations::{
-    ChangeOutcome, ConfigError, Failure, LogFailure, LogReport, RunEnd, TargetFailure,
-    lost_to_others,
+    ArchiveError, BackupTrouble, ChangeOutcome, ConfigError, Failure, LogFailure, LogReport,
+    RunEnd, TargetFailure, lost_to_others,
 };
+use annals_postgres::DumpError;
 use annals_postgres::sandbox::SandboxError;
 
 macro_rules! exit_codes {
@@ -63,6 +64,9 @@ exit_codes! {
     Drifted = 16,
     /// A migration and its rollback are not proven as the policy asks.
     NotProven = 17,
+    /// A backup could not be taken, read or restored. The target was not changed, and nothing that looks
+    /// like a backup or a restored database was left.
+    BackupFailed = 18,
     /// Log verification: a line, a tile or a blob is not what it must be by itself.
     LogContent = 20,
     /// Log verification: an event does not name the one before it.
@@ -116,8 +120,30 @@ impl ExitCode {
                 Self::Refused
             }
             Failure::Rehearsal(_) => Self::TargetUnavailable,
+            Failure::Backup(trouble) => Self::of_backup_trouble(trouble),
             Failure::Locked { .. } => Self::Locked,
             Failure::Interrupted => Self::Interrupted,
+        }
+    }
+
+    fn of_backup_trouble(trouble: &BackupTrouble) -> Self {
+        match trouble {
+            BackupTrouble::Archive(ArchiveError::Connect(_)) => Self::TargetUnavailable,
+            BackupTrouble::Archive(ArchiveError::Fault(fault)) if fault.ends_session() => {
+                Self::TargetUnavailable
+            }
+            BackupTrouble::Archive(
+                ArchiveError::Hidden(_)
+                | ArchiveError::NotReadable(_)
+                | ArchiveError::Dump(DumpError::NotInstalled { .. } | DumpError::TooOld { .. }),
+            )
+            | BackupTrouble::NoKey(_)
+            | BackupTrouble::Unknown { .. }
+            | BackupTrouble::Ambiguous { .. }
+            | BackupTrouble::None(_)
+            | BackupTrouble::DatabaseExists(_) => Self::Refused,
+            BackupTrouble::NotEqual(_) => Self::Findings,
+            BackupTrouble::Archive(_) | BackupTrouble::Container(_) => Self::BackupFailed,
         }
     }
 

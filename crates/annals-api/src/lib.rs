@@ -5,6 +5,7 @@
 //! member's name says otherwise.
 
 mod adopt;
+mod backup;
 mod change;
 mod copies;
 mod diff;
@@ -25,6 +26,10 @@ mod verify;
 
 pub use adopt::{AdoptDocument, AdoptedChange, ParentHead, UpgradeDocument};
 pub use annals_operations::LogReport as LogVerifyDocument;
+pub use backup::{
+    BackupDocument, BackupEntry, BackupListDocument, BackupShowDocument, BackupVerifyDocument,
+    NotIncludedDocument, PruneDocument, PrunedDocument, RestoreDocument,
+};
 pub use change::{
     ChangeDocument, LintDocument, PlanBatches, PlanDocument, PlanStatement, PlanStep, PlanStream,
     RecoveredRun, RunDocument, SettledStep, StepFailure, settled_steps,

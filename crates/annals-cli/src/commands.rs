@@ -1,6 +1,7 @@
 //! One file a command; its doc comment is its help.
 
 pub(crate) mod adopt;
+pub(crate) mod backup;
 pub(crate) mod completions;
 pub(crate) mod create;
 pub(crate) mod diff;
@@ -17,6 +18,7 @@ pub(crate) mod plan;
 pub(crate) mod progress;
 pub(crate) mod proof;
 pub(crate) mod render;
+pub(crate) mod restore;
 pub(crate) mod rollback;
 pub(crate) mod sandbox;
 pub(crate) mod schema;

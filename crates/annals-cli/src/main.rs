@@ -55,6 +55,8 @@ enum Command {
     Proof(commands::proof::Arguments),
     Verify(commands::verify::Arguments),
     Drift(commands::drift::Arguments),
+    Backup(commands::backup::Arguments),
+    Restore(commands::restore::Arguments),
     #[command(subcommand)]
     Schema(commands::schema::Command),
     Adopt(commands::adopt::Arguments),
@@ -87,6 +89,8 @@ impl Command {
             Self::Proof(_) => "proof",
             Self::Verify(_) => "verify",
             Self::Drift(_) => "drift",
+            Self::Backup(_) => "backup",
+            Self::Restore(_) => "restore",
             Self::Schema(_) => "schema",
             Self::Adopt(_) => "adopt",
             Self::History(_) => "history",
@@ -179,6 +183,10 @@ async fn run(command: Command, environment: &Environment, output: &Output) -> Ex
         Command::Proof(arguments) => commands::proof::run(environment, output, arguments).await,
         Command::Verify(arguments) => commands::verify::run(environment, output, &arguments).await,
         Command::Drift(arguments) => commands::drift::run(environment, output, &arguments).await,
+        Command::Backup(arguments) => commands::backup::run(environment, output, &arguments).await,
+        Command::Restore(arguments) => {
+            commands::restore::run(environment, output, &arguments).await
+        }
         Command::Schema(command) => commands::schema::run(environment, output, &command).await,
         Command::Adopt(arguments) => commands::adopt::run(environment, output, arguments).await,
         Command::History(arguments) => {

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use annals_events::{BlobRef, Digest, Event, KeyPurpose, LeafHash, Recorded, Seq, Timestamp};
 use annals_integrity::{LedgerMismatch, compare_ledger};
-use annals_projections::{History, LedgerRow, Projection, ProofBook, RecoveryState};
+use annals_projections::{BackupCatalog, History, LedgerRow, Projection, ProofBook, RecoveryState};
 
 /// What a command keeps of a log that went by: its read models, and what they name.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Book {
     pub(crate) history: History,
     pub(crate) recovery: RecoveryState,
+    /// Backups.
+    pub(crate) backups: BackupCatalog,
     /// Rehearsals.
     pub(crate) proofs: ProofBook,
     /// The log's name; empty without a log.
@@ -42,6 +44,7 @@ impl Book {
         self.history.apply(recorded);
         self.recovery.apply(recorded);
         self.proofs.apply(recorded);
+        self.backups.apply(recorded);
         if self.size == 0 {
             self.origin = recorded.origin.to_string();
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use annals_anchor::{AnchorPlace, S3Place};
+use annals_archive::Kind;
 use annals_events::ProofVerdict;
 use annals_executor::Patience;
 use annals_migrations::{Position, parse_duration_ms};
@@ -128,6 +129,8 @@ pub struct Folders {
     pub event_store: PathBuf,
     /// Keys. Default `keys`.
     pub keys: PathBuf,
+    /// Sealed backups, a folder for each target. Default `backups`.
+    pub backups: PathBuf,
 }
 
 impl Default for Folders {
@@ -137,6 +140,7 @@ impl Default for Folders {
             rollbacks: "rollbacks".into(),
             event_store: "event-store".into(),
             keys: "keys".into(),
+            backups: "backups".into(),
         }
     }
 }
@@ -230,6 +234,7 @@ struct TargetTable {
     event_store_env: Option<String>,
     proof: Option<String>,
     proof_accepts: Option<Vec<String>>,
+    backup: Option<String>,
 }
 
 /// Where a target's URL comes from.
@@ -312,6 +317,8 @@ pub struct TargetConfig {
     pub anchors: Vec<String>,
     /// What a run needs to know of rehearsals.
     pub proof: ProofPolicy,
+    /// The backup that is taken before a run; without it the run does not start. Default none.
+    pub backup: Option<Kind>,
 }
 
 /// What the sandbox is to be like.
@@ -552,7 +559,15 @@ fn read_target(name: &str, table: TargetTable) -> Result<TargetConfig, ConfigErr
     let platform = platform(&format!("{key}.platform"), table.platform.as_deref())?;
     let event_store = read_store(&key, table.event_store, table.event_store_env)?;
     let proof = read_proof_policy(&key, table.proof.as_deref(), table.proof_accepts)?;
-    Ok(TargetConfig { url, platform, event_store, anchors: table.anchors, proof })
+    let backup = match table.backup.as_deref() {
+        None | Some("off") => None,
+        Some("schema") => Some(Kind::Schema),
+        Some("full") => Some(Kind::Full),
+        Some(_) => {
+            return Err(value_error(format!("{key}.backup"), "is \"off\", \"schema\" or \"full\""));
+        }
+    };
+    Ok(TargetConfig { url, platform, event_store, anchors: table.anchors, proof, backup })
 }
 
 fn read_sandbox(

@@ -14,6 +14,7 @@ use annals_planner::Refusal;
 use annals_postgres::sandbox::SandboxError;
 use annals_postgres::{Blocker, ConnectError, Fault, LedgerError, TrackError};
 
+use crate::backups::BackupTrouble;
 use crate::config::ConfigError;
 use crate::diverged::{Divergence, WAYS_OUT};
 use crate::drift::DriftRefusal;
@@ -303,6 +304,9 @@ pub enum Failure {
     /// A rehearsal could not be held.
     #[error(transparent)]
     Rehearsal(#[from] annals_proof::RehearsalError),
+    /// A backup.
+    #[error(transparent)]
+    Backup(#[from] BackupTrouble),
     /// Another run is at it.
     #[error("{what} is locked by {holder}")]
     Locked {
@@ -402,6 +406,7 @@ impl Failure {
                  apply to an empty database"
             }
             Self::Rehearsal(_) => "nothing was changed; run it again",
+            Self::Backup(trouble) => return trouble.hint(),
             Self::Locked { .. } => {
                 "wait until it has ended; if it was killed, its lock has ended too"
             }

@@ -5,6 +5,8 @@
 mod adopt;
 mod adoptable;
 mod anchors;
+mod backup;
+mod backups;
 mod book;
 mod cache;
 mod clock;
@@ -34,6 +36,7 @@ mod proof;
 mod proven;
 mod recorder;
 mod replay;
+mod restore;
 mod sandbox;
 mod schema;
 mod settle;
@@ -52,6 +55,7 @@ pub use annals_verify::{DamageClass, EventProofError, ProvenEvent, Report as Log
 
 pub use adopt::{AdoptFrom, AdoptOptions, Adoption, AdoptionEntry, adopt};
 pub use anchors::Anchored;
+pub use annals_archive::{ArchiveError, Phase as BackupPhase, Watcher as BackupWatcher};
 pub use annals_executor::{
     Advance, Interrupt, InterruptHandle, NoProgress, Patience, Progress, RunEnd, RunReport,
     Unrecorded, lost_to_others,
@@ -59,6 +63,12 @@ pub use annals_executor::{
 pub use annals_integrity::CheckFamily;
 pub use annals_postgres::{Blocker, CheckProgress};
 pub use annals_proof as rehearsal;
+pub use backup::{BackupKind, BackupOptions, TakenBackup, backup};
+pub use backups::{
+    BackupCheckView, BackupListView, BackupRow, BackupShowView, BackupTrouble, PruneOptions,
+    PruneView, PrunedBackup, VerifyBackupOptions, backup_list, backup_prune, backup_show,
+    backup_verify,
+};
 pub use clock::{Clock, IdSource, SystemClock, SystemIds};
 pub use config::{Config, ConfigError, DriftPolicy, ProofDemand, ProofPolicy};
 pub use copies::{ExportTo, Exported, log_anchor, log_check_proof, log_export, log_prove};
@@ -88,6 +98,7 @@ pub use open::Recovered;
 pub use proof::{ProofOf, ProofOptions, ProofView, proof};
 pub use proven::ProofState;
 pub use replay::{Basis, DiffView, HistoryView, Pending, StateView, Vantage, diff, history, state};
+pub use restore::{RestoreOptions, RestoreView, restore};
 pub use sandbox::{OtherMajor, PrivateServer, SandboxInfo, sandbox_start, sandbox_stop};
 pub use schema::{
     LogMoment, SchemaDiff, SchemaSource, SchemaView, parse_schema_source, schema_diff, schema_show,

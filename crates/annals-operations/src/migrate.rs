@@ -14,6 +14,8 @@ use annals_postgres::{LockHolder, SchemaReader, Session};
 use annals_projections::{History, LedgerRow, RecoveryState};
 
 use crate::anchors::Anchored;
+use crate::backup;
+use crate::backups::Around;
 use crate::book::Book;
 use crate::config::DriftPolicy;
 use crate::diverged::check_not_diverged;
@@ -414,6 +416,17 @@ async fn change<P: Progress>(
         return Err(give_up(opened, refused).await?);
     }
     let touched = Touched::by(&planned.plan);
+    let mut notes = planned.notes;
+    if !planned.plan.steps.is_empty() {
+        let around = Around { environment, workspace: &workspace, target: &target };
+        // In front of the look for drift: between that and the first step is no time for others.
+        match backup::before_run(around, &mut opened, run, interrupt).await {
+            Ok(taken) => notes.extend(taken.map(|taken| {
+                format!("backup {} was taken before the run: {} rows", taken.backup, taken.rows)
+            })),
+            Err(refused) => return Err(give_up(opened, refused).await?),
+        }
+    }
     let before = match planned.plan.steps.is_empty() {
         true => None,
         false => match before_run(&mut opened, &workspace, &target, options).await {
@@ -421,7 +434,7 @@ async fn change<P: Progress>(
             Err(refused) => return Err(give_up(opened, refused).await?),
         },
     };
-    let (mut notes, mut surroundings) = (planned.notes, Vec::new());
+    let mut surroundings = Vec::new();
     notes.extend(unproven);
     let sighting = opened.sighting(&set).await?;
     let report = match before {

@@ -68,13 +68,18 @@ pub(crate) fn servers(
     environment: &Environment,
     workspace: Option<&Workspace>,
 ) -> InstalledServers {
+    InstalledServers::find(&places(environment, workspace))
+}
+
+/// Where PostgreSQL's programs are looked for.
+pub(crate) fn places(environment: &Environment, workspace: Option<&Workspace>) -> ServerPlaces {
     let only = environment.variable("ANNALS_PG_BIN").unwrap_or_default();
     let configured = workspace.map(|workspace| workspace.config().sandbox.servers.clone());
-    InstalledServers::find(&ServerPlaces {
+    ServerPlaces {
         only: std::env::split_paths(only).filter(|path| !path.as_os_str().is_empty()).collect(),
         by_major: configured.unwrap_or_default(),
         search_path: environment.search_path(),
-    })
+    }
 }
 
 /// What the sandbox is to have: asked for, configured, or what the target it is like had when

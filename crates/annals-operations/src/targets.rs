@@ -29,6 +29,10 @@ pub(crate) struct Target {
     pub(crate) origin: Origin,
     keys: PathBuf,
     secret_override: Option<PathBuf>,
+    /// Where its backups are.
+    pub(crate) backups: PathBuf,
+    /// The key they are sealed with.
+    pub(crate) backup_key: PathBuf,
     workspace: String,
 }
 
@@ -45,6 +49,7 @@ impl Target {
             let known = known_targets(workspace);
             return Err(ConfigError::NoTarget { known }.into());
         };
+        let backups = workspace.folder().join(&config.folders.backups).join(name);
         let (platform, log, keys, store) = if name == SANDBOX_TARGET {
             let folder = sandbox::folder(environment, workspace);
             let (log, keys) = (folder.join("event-store"), folder.join("keys"));
@@ -89,6 +94,10 @@ impl Target {
             layout,
             home,
             origin,
+            backups,
+            backup_key: environment
+                .variable("ANNALS_BACKUP_KEY")
+                .map_or_else(|| keys.join("backup.key"), PathBuf::from),
             keys,
             secret_override: environment.variable("ANNALS_LOG_KEY").map(PathBuf::from),
             workspace: config.workspace.clone(),

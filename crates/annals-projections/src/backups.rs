@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use annals_events::{
     BackupDepth, BackupFailed, BackupId, BackupRemoved, BackupTaken, BackupVerified, BlobRef,
-    CheckOutcome, Recorded, RunId, Seq, Timestamp,
+    CheckOutcome, Event, Recorded, RunId, Seq, Timestamp,
 };
 use serde::{Deserialize, Serialize};
+
+use crate::replay::Projection;
 
 /// A verification of a backup, with a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +142,18 @@ pub struct BackupFailure {
 pub struct BackupCatalog {
     backups: BTreeMap<BackupId, Backup>,
     last_failure: Option<BackupFailure>,
+}
+
+impl Projection for BackupCatalog {
+    fn apply(&mut self, recorded: &Recorded) {
+        match &recorded.event {
+            Event::BackupTaken(taken) => self.taken(recorded, taken),
+            Event::BackupVerified(verified) => self.verified(recorded, verified),
+            Event::BackupFailed(failed) => self.failed(recorded, failed),
+            Event::BackupRemoved(removed) => self.removed(recorded, removed),
+            _ => {}
+        }
+    }
 }
 
 impl BackupCatalog {

@@ -1,0 +1,302 @@
+//! `backup`: a sealed backup of the target, recorded in its log.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use annals_archive::{
+    ArchiveError, CaptureOptions, FileStore, Kind, LogHead, Manifest, NoWatcher, NotIncluded,
+    Watcher, capture,
+};
+use annals_backup::{KeyEncryptionKey, Receipt, SealParams, seal};
+use annals_event_store::EventStore;
+use annals_events::{BackupFailed, BackupId, BackupTaken, BlobRef, RunId, canonical_json};
+use annals_executor::Interrupt;
+use annals_postgres::{DumpProgram, LEDGER_SCHEMA};
+
+use crate::backups::{Around, BackupTrouble, container_id, read_key};
+use crate::drift::give_up;
+use crate::environment::Environment;
+use crate::error::{Failure, LogFailure};
+use crate::open::{self, Opened, Recovered};
+use crate::sandbox;
+use crate::targets::Target;
+use crate::workspace::Workspace;
+
+/// The longest reason an event holds, in characters.
+const REASON_CHARACTERS: usize = 1000;
+
+pub use annals_archive::Kind as BackupKind;
+
+/// What is backed up.
+#[derive(Debug, Clone)]
+pub struct BackupOptions {
+    /// The target; the default one if none.
+    pub target: Option<String>,
+    /// How much of it.
+    pub kind: Kind,
+    /// Connections at a time.
+    pub jobs: usize,
+}
+
+/// A backup that was taken.
+#[derive(Debug)]
+pub struct TakenBackup {
+    /// The target.
+    pub target: String,
+    /// Its name.
+    pub backup: BackupId,
+    /// How much it holds.
+    pub kind: Kind,
+    /// Where it is.
+    pub path: PathBuf,
+    /// The measures of its container.
+    pub receipt: Receipt,
+    /// Tables in it.
+    pub tables: u64,
+    /// Rows in it.
+    pub rows: u64,
+    /// Bytes of rows before compression.
+    pub raw_bytes: u64,
+    /// The schema's fingerprint.
+    pub schema_fingerprint: String,
+    /// The place in the WAL.
+    pub lsn: String,
+    /// What is not in it.
+    pub not_included: Vec<NotIncluded>,
+    /// The public manifest, beside the log.
+    pub manifest: BlobRef,
+    /// The key it is sealed for.
+    pub key_id: String,
+    /// Where that key was made just now: there was none.
+    pub made_key: Option<PathBuf>,
+    /// How long it took, in microseconds.
+    pub us: u64,
+    /// Events in the log.
+    pub log_size: u64,
+    /// Runs that were killed earlier and have been settled now.
+    pub recovered: Vec<Recovered>,
+}
+
+/// Takes a backup, and records it. One that could not be taken is recorded too.
+///
+/// # Errors
+///
+/// When it is not taken. Nothing that looks like a backup is left then.
+pub async fn backup(
+    environment: &Environment,
+    options: &BackupOptions,
+    watcher: &mut dyn Watcher,
+    interrupt: &mut Interrupt,
+) -> Result<TakenBackup, Failure> {
+    let workspace = Workspace::find(&environment.folder)?;
+    let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
+    let mut opened =
+        open::open_to_verify(environment, &workspace, &target, "annals/backup", interrupt).await?;
+    let began = Instant::now();
+    let around = Around { environment, workspace: &workspace, target: &target };
+    let wanted = Wanted { kind: options.kind, jobs: options.jobs, run: None };
+    let mut taken = match take(around, &mut opened, wanted, watcher, interrupt).await {
+        Ok(taken) => taken,
+        Err(failure) => return Err(give_up(opened, failure).await?),
+    };
+    taken.us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    opened.publish().await?;
+    opened.anchor(environment, &workspace, &target).await?;
+    taken.log_size = opened.recorder.log.head().size;
+    taken.recovered = std::mem::take(&mut opened.recovered);
+    opened.close().await;
+    Ok(taken)
+}
+
+/// What is taken, and what for.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    kind: Kind,
+    jobs: usize,
+    run: Option<RunId>,
+}
+
+/// Connections at a time before a run.
+const JOBS_BEFORE_RUN: usize = 2;
+
+/// Takes the backup the target wants before run `run`; none, if it wants none.
+pub(crate) async fn before_run(
+    around: Around<'_>,
+    opened: &mut Opened<'_>,
+    run: RunId,
+    interrupt: &mut Interrupt,
+) -> Result<Option<TakenBackup>, Failure> {
+    let configured = around.workspace.config().targets.get(&around.target.name);
+    let Some(kind) = configured.and_then(|target| target.backup) else { return Ok(None) };
+    let wanted = Wanted { kind, jobs: JOBS_BEFORE_RUN, run: Some(run) };
+    take(around, opened, wanted, &mut NoWatcher, interrupt).await.map(Some)
+}
+
+/// Takes a backup, and records it, or why it was not taken.
+async fn take(
+    around: Around<'_>,
+    opened: &mut Opened<'_>,
+    wanted: Wanted,
+    watcher: &mut dyn Watcher,
+    interrupt: &mut Interrupt,
+) -> Result<TakenBackup, Failure> {
+    let taken = seal_and_record(around, opened, wanted, watcher, interrupt).await;
+    if let Err(failure) = &taken {
+        let event = BackupFailed { reason: reason(failure), run: wanted.run };
+        opened.record(vec![event.into()]).await?;
+    }
+    taken
+}
+
+fn reason(failure: &Failure) -> String {
+    let mut text = match failure {
+        Failure::Interrupted => "stopped on request".to_owned(),
+        other => other.to_string(),
+    };
+    let mut source = std::error::Error::source(failure);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text.chars().take(REASON_CHARACTERS).collect()
+}
+
+async fn seal_and_record(
+    around: Around<'_>,
+    opened: &mut Opened<'_>,
+    wanted: Wanted,
+    watcher: &mut dyn Watcher,
+    interrupt: &mut Interrupt,
+) -> Result<TakenBackup, Failure> {
+    let Around { environment, workspace, target } = around;
+    let major = opened.session.facts().major();
+    let places = sandbox::places(environment, Some(workspace));
+    let dump = DumpProgram::find(&places, major).map_err(ArchiveError::from)?;
+    let knows_backups = opened.book().backups.iter().next().is_some();
+    let (key, made_key) = key(target, knows_backups)?;
+    let backup = BackupId(environment.ids.next());
+    let (name, id) = (backup.to_string(), container_id(backup));
+    let head = opened.recorder.log.head();
+    let taken_at = environment.clock.now().to_string();
+    let mut excluded = target.scope.excluded();
+    // The ledger belongs to what it tells of.
+    excluded.retain(|schema| schema != LEDGER_SCHEMA);
+    let capture_options = CaptureOptions {
+        backup: name.clone(),
+        kind: wanted.kind,
+        taken_at: taken_at.clone(),
+        tool: environment.actor.tool.clone(),
+        log: Some(LogHead {
+            origin: target.origin.to_string(),
+            size: head.size,
+            leaf: head.leaf.to_string(),
+        }),
+        spec: &opened.spec,
+        settings: target.settings(workspace),
+        scope: &target.scope,
+        excluded,
+        dump: &dump,
+        jobs: wanted.jobs,
+    };
+    let public = serde_json::json!({
+        "format": "annals.backup_header/1",
+        "kind": wanted.kind.as_str(),
+        "origin": target.origin.as_str(),
+        "taken_at": taken_at,
+    });
+    let public = canonical_json(&public).expect("invariant: the members' names are ASCII");
+    let store = store(target)?;
+    let sink = store.begin(&name).map_err(ArchiveError::from)?;
+    let params = SealParams { backup_id: id, public_metadata: public.as_bytes() };
+    let writer = seal(sink, &params, [&key]).map_err(ArchiveError::from)?;
+    let captured = tokio::select! {
+        biased;
+        () = interrupt.wait() => None,
+        captured = capture(&capture_options, writer, watcher) => Some(captured?),
+    };
+    let Some(captured) = captured else {
+        // Threads may still be at it for a moment; what they write to has no name any more.
+        store.discard(&name);
+        return Err(Failure::Interrupted);
+    };
+    let path = captured.sink.seal(&captured.receipt).map_err(ArchiveError::from)?;
+    // From here on it is a backup; the log is told only of what is durable.
+    let (manifest, receipt) = (captured.manifest, captured.receipt);
+    let key_id = key.id().to_string();
+    let blob = keep_manifest(opened, &manifest, &receipt, &key_id).await?;
+    let event = BackupTaken {
+        backup,
+        bytes: receipt.sealed_bytes,
+        kind: manifest.kind.as_str().to_owned(),
+        manifest: blob,
+        run: wanted.run,
+    };
+    opened.record(vec![event.into()]).await?;
+    Ok(TakenBackup {
+        target: target.name.clone(),
+        backup,
+        kind: manifest.kind,
+        path,
+        receipt,
+        tables: manifest.tables.len() as u64,
+        rows: manifest.rows(),
+        raw_bytes: manifest.bytes(),
+        schema_fingerprint: manifest.schema_fingerprint,
+        lsn: manifest.server.lsn,
+        not_included: manifest.not_included,
+        manifest: blob,
+        key_id,
+        made_key,
+        us: 0,
+        log_size: 0,
+        recovered: Vec::new(),
+    })
+}
+
+async fn keep_manifest(
+    opened: &mut Opened<'_>,
+    manifest: &Manifest,
+    receipt: &Receipt,
+    key_id: &str,
+) -> Result<BlobRef, Failure> {
+    let public = manifest.public(receipt, &[key_id.to_owned()]);
+    let text = serde_json::to_string(&public)
+        .map_err(|error| ArchiveError::Malformed(error.to_string()))?;
+    Ok(opened.recorder.log.put_blob(text.as_bytes()).await.map_err(LogFailure::from)?)
+}
+
+/// The key backups are sealed for. Made where there is none, unless there are backups already: their
+/// key is somewhere, and a second one would hide that it is lost.
+fn key(
+    target: &Target,
+    knows_backups: bool,
+) -> Result<(KeyEncryptionKey, Option<PathBuf>), Failure> {
+    let path = &target.backup_key;
+    if path.exists() || knows_backups {
+        return Ok((read_key(target)?, None));
+    }
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)
+            .map_err(|source| Failure::Write { path: folder.to_owned(), source })?;
+    }
+    let key = KeyEncryptionKey::generate().map_err(BackupTrouble::from)?;
+    key.create_file(path).map_err(BackupTrouble::from)?;
+    Ok((key, Some(path.clone())))
+}
+
+/// The place where backups of a target are, kept out of a repository.
+fn store(target: &Target) -> Result<FileStore, Failure> {
+    let all = target.backups.parent().unwrap_or(Path::new("."));
+    let ignore = all.join(".gitignore");
+    if !all.exists() {
+        std::fs::create_dir_all(all)
+            .map_err(|source| Failure::Write { path: all.to_owned(), source })?;
+        std::fs::write(&ignore, "# Backups are large, and belong elsewhere.\n*\n")
+            .map_err(|source| Failure::Write { path: ignore.clone(), source })?;
+    }
+    Ok(FileStore::new(target.backups.clone()))
+}

@@ -1,0 +1,621 @@
+//! `backup list`, `show`, `verify` and `prune`: what there is, what it is good for, what may go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use annals_archive::{Archive, ArchiveError, FileStore, Phase, StoreError, Watcher, read_through};
+use annals_backup::{BackupError, KeyEncryptionKey};
+use annals_event_store::EventStore;
+use annals_events::{
+    BackupDepth, BackupId, BackupRemoved, BackupVerified, CheckOutcome, Event, Timestamp,
+};
+use annals_executor::Interrupt;
+use annals_postgres::Fault;
+use annals_projections::{Backup, BackupCatalog};
+
+use crate::environment::Environment;
+use crate::error::{Failure, LogFailure};
+use crate::home::BlobReader;
+use crate::open;
+use crate::restore::rehearse;
+use crate::targets::Target;
+use crate::workspace::Workspace;
+
+/// Problems with backups.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupTrouble {
+    /// Taking, reading or restoring it.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// A key, or a container.
+    #[error(transparent)]
+    Container(#[from] BackupError),
+    /// The key is not here.
+    #[error("the key of this workspace's backups is missing ({})", .0.display())]
+    NoKey(PathBuf),
+    /// None goes by that name.
+    #[error("no backup of {target:?} is called {name:?}")]
+    Unknown {
+        /// The target.
+        target: String,
+        /// What was asked for.
+        name: String,
+    },
+    /// Several do.
+    #[error("several backups begin or end with {name:?}: {}", found.join(", "))]
+    Ambiguous {
+        /// What was asked for.
+        name: String,
+        /// Them.
+        found: Vec<String>,
+    },
+    /// There is none at all.
+    #[error("there is no backup of {0:?}")]
+    None(String),
+    /// The database that is to be made is there already.
+    #[error("there is a database {0:?} already")]
+    DatabaseExists(String),
+    /// What was restored is not what was backed up.
+    #[error("what was restored is not what the backup says: {}", .0.join("; "))]
+    NotEqual(Vec<String>),
+}
+
+impl From<ArchiveError> for Failure {
+    fn from(error: ArchiveError) -> Self {
+        Self::Backup(error.into())
+    }
+}
+
+impl BackupTrouble {
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Archive(error) => return error.hint(),
+            Self::Container(_) => return None,
+            Self::NoKey(_) => {
+                "put the key file back, or name it in ANNALS_BACKUP_KEY; without it no backup can be \
+                 opened"
+            }
+            Self::Unknown { .. } | Self::Ambiguous { .. } => {
+                "see them all with: annals backup list"
+            }
+            Self::None(_) => "take one with: annals backup",
+            Self::DatabaseExists(_) => "name one that is not there; nothing was changed",
+            Self::NotEqual(_) => {
+                "nothing was left behind; keep the backup, and take another one with: annals backup"
+            }
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// Whose backups, and with what at hand.
+#[derive(Clone, Copy)]
+pub(crate) struct Around<'a> {
+    pub(crate) environment: &'a Environment,
+    pub(crate) workspace: &'a Workspace,
+    pub(crate) target: &'a Target,
+}
+
+/// A backup's name as its container spells it.
+pub(crate) fn container_id(backup: BackupId) -> annals_backup::BackupId {
+    annals_backup::BackupId::from_bytes(*backup.0.as_bytes())
+}
+
+/// The key backups are opened with.
+pub(crate) fn read_key(target: &Target) -> Result<KeyEncryptionKey, BackupTrouble> {
+    let path = &target.backup_key;
+    if !path.exists() {
+        return Err(BackupTrouble::NoKey(path.clone()));
+    }
+    Ok(KeyEncryptionKey::load(path)?)
+}
+
+/// One backup, as log and store know it.
+#[derive(Debug, Clone)]
+pub struct BackupRow {
+    /// Its name.
+    pub backup: String,
+    /// As the log tells; none of a file the log knows nothing of.
+    pub recorded: Option<Backup>,
+    /// Bytes of its file; none if it is not there.
+    pub file_bytes: Option<u64>,
+    /// Where its file is, or would be.
+    pub path: PathBuf,
+}
+
+/// All of them.
+#[derive(Debug, Clone)]
+pub struct BackupListView {
+    /// The target.
+    pub target: String,
+    /// First taken first.
+    pub backups: Vec<BackupRow>,
+}
+
+/// Lists the backups of a target. Nothing is reached for but its log and its folder.
+///
+/// # Errors
+///
+/// When the log or the folder cannot be read.
+pub async fn backup_list(
+    environment: &Environment,
+    target: Option<&str>,
+) -> Result<BackupListView, Failure> {
+    let workspace = Workspace::find(&environment.folder)?;
+    let target = Target::resolve(environment, &workspace, target)?;
+    let catalog = open::read_book(&target).await?.backups;
+    Ok(BackupListView { target: target.name.clone(), backups: rows(&target, &catalog)? })
+}
+
+fn rows(target: &Target, catalog: &BackupCatalog) -> Result<Vec<BackupRow>, Failure> {
+    let store = FileStore::new(target.backups.clone());
+    let stored = store.list().map_err(ArchiveError::from)?;
+    let files: BTreeMap<String, u64> =
+        stored.into_iter().map(|file| (file.name, file.bytes)).collect();
+    let known: BTreeMap<String, &Backup> =
+        catalog.iter().map(|(id, backup)| (id.to_string(), backup)).collect();
+    let names: BTreeSet<&String> = files.keys().chain(known.keys()).collect();
+    // A UUIDv7 begins with the time.
+    let row = |name: &String| BackupRow {
+        backup: name.clone(),
+        recorded: known.get(name).map(|backup| (*backup).clone()),
+        file_bytes: files.get(name).copied(),
+        path: store.path(name),
+    };
+    Ok(names.into_iter().map(row).collect())
+}
+
+/// The backup that is meant: its name, a beginning or an end of it of at least four characters, or
+/// `latest`.
+pub(crate) fn resolve(
+    target: &Target,
+    catalog: &BackupCatalog,
+    asked: &str,
+) -> Result<BackupId, Failure> {
+    let there = rows(target, catalog)?;
+    let is_there =
+        |row: &&BackupRow| row.recorded.as_ref().is_none_or(|backup| backup.removed.is_none());
+    let there: Vec<&BackupRow> = there.iter().filter(is_there).collect();
+    let name = asked.to_ascii_lowercase();
+    let fits = |row: &&&BackupRow| match name.as_str() {
+        "latest" => row.recorded.is_some(),
+        part if part.len() >= 4 => row.backup.starts_with(part) || row.backup.ends_with(part),
+        _ => false,
+    };
+    let mut found: Vec<&&BackupRow> = there.iter().filter(fits).collect();
+    if name == "latest" {
+        found = found.pop().into_iter().collect();
+    }
+    let unknown = || match there.is_empty() {
+        true => BackupTrouble::None(target.name.clone()),
+        false => BackupTrouble::Unknown { target: target.name.clone(), name: asked.to_owned() },
+    };
+    match found.as_slice() {
+        [one] => Ok(one.backup.parse().map_err(|_| unknown())?),
+        [] => Err(unknown().into()),
+        several => {
+            let found = several.iter().map(|row| row.backup.clone()).collect();
+            Err(BackupTrouble::Ambiguous { name: asked.to_owned(), found }.into())
+        }
+    }
+}
+
+/// One backup, with what it says of itself for everybody.
+#[derive(Debug, Clone)]
+pub struct BackupShowView {
+    /// The target.
+    pub target: String,
+    /// The backup.
+    pub row: BackupRow,
+    /// Its public manifest; none of one the log does not know.
+    pub manifest: Option<serde_json::Value>,
+}
+
+/// Shows one backup, without any key.
+///
+/// # Errors
+///
+/// When there is none of that name, or the log cannot be read.
+pub async fn backup_show(
+    environment: &Environment,
+    target: Option<&str>,
+    name: &str,
+) -> Result<BackupShowView, Failure> {
+    let workspace = Workspace::find(&environment.folder)?;
+    let target = Target::resolve(environment, &workspace, target)?;
+    let catalog = open::read_book(&target).await?.backups;
+    let id = resolve(&target, &catalog, name)?.to_string();
+    let row = rows(&target, &catalog)?.into_iter().find(|row| row.backup == id);
+    let unknown = || BackupTrouble::Unknown { target: target.name.clone(), name: name.to_owned() };
+    let row = row.ok_or_else(unknown)?;
+    let manifest = match &row.recorded {
+        Some(backup) => Some(public_manifest(&target, backup).await?),
+        None => None,
+    };
+    Ok(BackupShowView { target: target.name.clone(), row, manifest })
+}
+
+/// What the log holds of a backup; its digest is in the event.
+async fn public_manifest(target: &Target, backup: &Backup) -> Result<serde_json::Value, Failure> {
+    let mut reader = BlobReader::of(&target.home()).await?;
+    let content = reader.get(&backup.manifest).await;
+    reader.close().await;
+    let parsed = serde_json::from_slice(&content.map_err(LogFailure::from)?);
+    Ok(parsed.map_err(|error| ArchiveError::Malformed(error.to_string()))?)
+}
+
+/// How a backup is verified.
+#[derive(Debug, Clone)]
+pub struct VerifyBackupOptions {
+    /// The target; the default one if none.
+    pub target: Option<String>,
+    /// Which backup.
+    pub backup: String,
+    /// Restore it on a private server, and compare.
+    pub deep: bool,
+    /// Only what can be said without the key: presence, size and digest as the log has them.
+    pub without_key: bool,
+    /// Record nothing.
+    pub no_record: bool,
+    /// Connections at a time.
+    pub jobs: usize,
+}
+
+/// What a verification of a backup found.
+#[derive(Debug, Clone)]
+pub struct BackupCheckView {
+    /// The target.
+    pub target: String,
+    /// The backup.
+    pub backup: String,
+    /// How deeply; none if only without the key.
+    pub depth: Option<BackupDepth>,
+    /// Everything that is wrong.
+    pub problems: Vec<String>,
+    /// What was not compared, and why.
+    pub notes: Vec<String>,
+    /// Tables that were read.
+    pub tables: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Whether the result is in the log.
+    pub recorded: bool,
+    /// How long it took, in microseconds.
+    pub us: u64,
+}
+
+/// Verifies a backup, and records the result.
+///
+/// # Errors
+///
+/// When it cannot be verified. What is wrong with it is in the result.
+pub async fn backup_verify(
+    environment: &Environment,
+    options: &VerifyBackupOptions,
+    watcher: &mut dyn Watcher,
+    interrupt: &mut Interrupt,
+) -> Result<BackupCheckView, Failure> {
+    let workspace = Workspace::find(&environment.folder)?;
+    let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
+    let catalog = open::read_book(&target).await?.backups;
+    let id = resolve(&target, &catalog, &options.backup)?;
+    let began = Instant::now();
+    let mut view = BackupCheckView {
+        target: target.name.clone(),
+        backup: id.to_string(),
+        depth: (!options.without_key).then_some(BackupDepth::Sealed),
+        problems: Vec::new(),
+        notes: Vec::new(),
+        tables: 0,
+        rows: 0,
+        recorded: false,
+        us: 0,
+    };
+    let recorded = catalog.get(id);
+    view.problems = without_key(&target, id, recorded).await?;
+    if recorded.is_none() {
+        view.notes.push("the log does not know it: there is nothing to compare it with".to_owned());
+    }
+    if view.problems.is_empty() && !options.without_key {
+        let key = Arc::new(vec![read_key(&target)?]);
+        match read_all(&target, id, &key, watcher, interrupt).await {
+            Ok(archive) => {
+                view.tables = archive.manifest.tables.len() as u64;
+                view.rows = archive.manifest.rows();
+                if options.deep {
+                    view.depth = Some(BackupDepth::Restored);
+                    let around = Around { environment, workspace: &workspace, target: &target };
+                    let jobs = options.jobs;
+                    let deep = rehearse(around, &archive, &key, jobs, watcher, interrupt);
+                    match deep.await {
+                        Ok((problems, notes)) => {
+                            view.problems = problems;
+                            view.notes.extend(notes);
+                        }
+                        Err(failure) => view.problems.push(damage(failure)?),
+                    }
+                }
+            }
+            Err(failure) => view.problems.push(damage(failure)?),
+        }
+    }
+    view.us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    if let (Some(depth), false, true) = (view.depth, options.no_record, recorded.is_some()) {
+        let result = match view.problems.is_empty() {
+            true => CheckOutcome::Passed,
+            false => CheckOutcome::Failed,
+        };
+        let event = BackupVerified { backup: id, depth, result };
+        record(environment, &workspace, &target, vec![event.into()], interrupt).await?;
+        view.recorded = true;
+    }
+    Ok(view)
+}
+
+/// What the log says of the file, compared with the file.
+async fn without_key(
+    target: &Target,
+    id: BackupId,
+    recorded: Option<&Backup>,
+) -> Result<Vec<String>, Failure> {
+    let store = FileStore::new(target.backups.clone());
+    let examined = match store.examine(&id.to_string()) {
+        Ok(examined) => examined,
+        Err(ArchiveError::Store(StoreError::Missing(path))) => {
+            return Ok(vec![format!("there is no file {}", path.display())]);
+        }
+        Err(error) => return Ok(vec![damage(error.into())?]),
+    };
+    let mut problems = Vec::new();
+    if examined.receipt.backup_id != container_id(id) {
+        problems.push(format!("the file holds another backup, {}", examined.receipt.backup_id));
+    }
+    let Some(recorded) = recorded else { return Ok(problems) };
+    let manifest = public_manifest(target, recorded).await?;
+    let container = &manifest["container"];
+    let (bytes, digest) = (examined.receipt.sealed_bytes, examined.receipt.sha256.to_string());
+    if container["bytes"].as_u64() != Some(bytes) || recorded.bytes != bytes {
+        problems.push(format!("the file has {bytes} bytes, the log says {}", recorded.bytes));
+    }
+    if container["sha256"].as_str() != Some(digest.as_str()) {
+        let said = container["sha256"].as_str().unwrap_or("nothing");
+        problems.push(format!("the file's SHA-256 is {digest}, the log says {said}"));
+    }
+    Ok(problems)
+}
+
+/// What an error says against the backup itself; another one is given back.
+fn damage(failure: Failure) -> Result<String, Failure> {
+    let Failure::Backup(BackupTrouble::Archive(error)) = &failure else { return Err(failure) };
+    let is_damage = match error {
+        ArchiveError::Container(error) => !matches!(
+            error,
+            BackupError::NoKeyFits { .. }
+                | BackupError::UnsupportedVersion { .. }
+                | BackupError::Read(_)
+                | BackupError::KeyFile { .. }
+                | BackupError::KeyFileRefused { .. }
+        ),
+        ArchiveError::Malformed(_) | ArchiveError::NotAsSaid(_) | ArchiveError::Sql(_) => true,
+        // An extension or a role that is not there says nothing of the backup.
+        ArchiveError::Refused { fault: Fault::Server(error), .. } => {
+            !["0A000", "58P01", "42704"].contains(&error.code.as_str())
+        }
+        _ => false,
+    };
+    if is_damage { Ok(error.to_string()) } else { Err(failure) }
+}
+
+/// Counts in another thread.
+struct Counting(Arc<AtomicU64>);
+
+impl Watcher for Counting {
+    fn begins(&mut self, _: Phase, _: u64) {}
+
+    fn advances(&mut self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Reads a backup through, in a thread of its own: a stop is heard meanwhile.
+pub(crate) async fn read_all(
+    target: &Target,
+    id: BackupId,
+    key: &Arc<Vec<KeyEncryptionKey>>,
+    watcher: &mut dyn Watcher,
+    interrupt: &mut Interrupt,
+) -> Result<Archive, Failure> {
+    let store = FileStore::new(target.backups.clone());
+    let source = store.open(&id.to_string()).map_err(ArchiveError::from)?;
+    let (key, read) = (Arc::clone(key), Arc::new(AtomicU64::new(0)));
+    let counts = Arc::clone(&read);
+    let mut reads = tokio::task::spawn_blocking(move || {
+        read_through(source, &key, container_id(id), &mut Counting(counts))
+    });
+    watcher.begins(Phase::Authenticate, 0);
+    let mut told = 0;
+    loop {
+        tokio::select! {
+            biased;
+            () = interrupt.wait() => return Err(Failure::Interrupted),
+            archive = &mut reads => {
+                let archive = archive.map_err(|error| ArchiveError::Stopped(error.to_string()))?;
+                return Ok(archive?);
+            }
+            () = tokio::time::sleep(Duration::from_millis(100)) => {
+                let now = read.load(Ordering::Relaxed);
+                watcher.advances(now - told);
+                told = now;
+            }
+        }
+    }
+}
+
+/// Records what became of backups, in the log of a target that can be reached.
+pub(crate) async fn record(
+    environment: &Environment,
+    workspace: &Workspace,
+    target: &Target,
+    events: Vec<Event>,
+    interrupt: &mut Interrupt,
+) -> Result<u64, Failure> {
+    let mut opened =
+        open::open_to_verify(environment, workspace, target, "annals/backup", interrupt).await?;
+    opened.record(events).await?;
+    opened.publish().await?;
+    opened.anchor(environment, workspace, target).await?;
+    let size = opened.recorder.log.head().size;
+    opened.close().await;
+    Ok(size)
+}
+
+/// Which backups may go.
+#[derive(Debug, Clone)]
+pub struct PruneOptions {
+    /// The target; the default one if none.
+    pub target: Option<String>,
+    /// The newest so many stay.
+    pub keep_last: Option<u64>,
+    /// Those not older than so many days stay.
+    pub keep_days: Option<u64>,
+    /// Only say what would go.
+    pub dry_run: bool,
+}
+
+/// A backup that goes, or stays although it could go by number and age.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrunedBackup {
+    /// Its name.
+    pub backup: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What a pruning did.
+#[derive(Debug, Clone)]
+pub struct PruneView {
+    /// The target.
+    pub target: String,
+    /// What went, or would go.
+    pub removed: Vec<PrunedBackup>,
+    /// What stays, and why.
+    pub kept: Vec<PrunedBackup>,
+    /// Whether anything was done.
+    pub dry_run: bool,
+    /// Files of backups the log has as removed, which went too.
+    pub swept: Vec<String>,
+}
+
+/// Removes backups that are not to be kept. Each is recorded before its file is touched.
+///
+/// The newest backup that passed a verification stays, whatever its age, and so does one that is
+/// newer; among several, one that was restored and compared counts. The newest one that was taken
+/// before a run stays too: it is what going back behind that run may need.
+///
+/// # Errors
+///
+/// When nothing says what is to be kept, or something cannot be recorded or removed.
+pub async fn backup_prune(
+    environment: &Environment,
+    options: &PruneOptions,
+    interrupt: &mut Interrupt,
+) -> Result<PruneView, Failure> {
+    if options.keep_last.is_none() && options.keep_days.is_none() {
+        let subject = "--keep-last, --keep-days".to_owned();
+        let reason = "one of them says what is to be kept".to_owned();
+        return Err(Failure::Argument { subject, reason });
+    }
+    let workspace = Workspace::find(&environment.folder)?;
+    let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
+    let catalog = open::read_book(&target).await?.backups;
+    let (removed, kept) = sort_out(&catalog, options, environment.clock.now());
+    let store = FileStore::new(target.backups.clone());
+    let mut view = PruneView {
+        target: target.name.clone(),
+        kept,
+        removed: Vec::new(),
+        dry_run: options.dry_run,
+        swept: Vec::new(),
+    };
+    let named = |(id, reason): &(BackupId, String)| PrunedBackup {
+        backup: id.to_string(),
+        reason: reason.clone(),
+    };
+    view.removed = removed.iter().map(named).collect();
+    if options.dry_run {
+        return Ok(view);
+    }
+    if !removed.is_empty() {
+        let event = |(backup, reason): &(BackupId, String)| {
+            BackupRemoved { backup: *backup, reason: reason.clone() }.into()
+        };
+        let events = removed.iter().map(event).collect();
+        record(environment, &workspace, &target, events, interrupt).await?;
+    }
+    // What an earlier pruning recorded and did not get to goes too.
+    let gone = catalog.iter().filter(|(_, backup)| backup.removed.is_some()).map(|(id, _)| id);
+    let (now, before): (Vec<BackupId>, Vec<BackupId>) =
+        (removed.iter().map(|(id, _)| *id).collect(), gone.collect());
+    for (id, is_before) in
+        now.into_iter().map(|id| (id, false)).chain(before.into_iter().map(|id| (id, true)))
+    {
+        match store.remove(&id.to_string()) {
+            Ok(()) if is_before => view.swept.push(id.to_string()),
+            Ok(()) | Err(StoreError::Missing(_)) => {}
+            Err(error) => return Err(ArchiveError::from(error).into()),
+        }
+    }
+    Ok(view)
+}
+
+type Sorted = (Vec<(BackupId, String)>, Vec<PrunedBackup>);
+
+/// What goes, and what stays with the reason.
+fn sort_out(catalog: &BackupCatalog, options: &PruneOptions, now: Timestamp) -> Sorted {
+    const DAY_US: i64 = 86_400_000_000;
+    let mut there: Vec<(BackupId, &Backup)> =
+        catalog.iter().filter(|(_, backup)| backup.removed.is_none()).collect();
+    there.sort_by_key(|(_, backup)| std::cmp::Reverse(backup.seq));
+    let restored = |backup: &Backup| matches!(backup.verified(), Some((BackupDepth::Restored, _)));
+    let usable = |backup: &Backup| backup.is_usable();
+    let newest = |wanted: &dyn Fn(&Backup) -> bool| {
+        there.iter().position(|(_, backup)| usable(backup) && wanted(backup))
+    };
+    let before_run = newest(&|backup| backup.run.is_some());
+    let anchor = newest(&restored).or_else(|| newest(&|backup| backup.verified().is_some()));
+    let (mut removed, mut kept) = (Vec::new(), Vec::new());
+    for (at, (id, backup)) in there.iter().enumerate() {
+        let age_days = (now.micros() - backup.at.micros()) / DAY_US;
+        let by_count = options.keep_last.is_some_and(|last| (at as u64) < last);
+        let by_age = options
+            .keep_days
+            .is_some_and(|days| i64::try_from(days).is_ok_and(|days| age_days < days));
+        let why = match anchor {
+            _ if by_count => Some(format!("one of the newest {}", options.keep_last.unwrap_or(0))),
+            _ if by_age => Some(format!("{age_days} days old")),
+            _ if before_run == Some(at) => Some("the newest taken before a run".to_owned()),
+            Some(anchor) if at == anchor => {
+                Some("the newest that passed a verification".to_owned())
+            }
+            Some(anchor) if at < anchor => Some("newer than the newest verified one".to_owned()),
+            None => Some("none has passed a verification yet".to_owned()),
+            Some(_) => None,
+        };
+        match why {
+            Some(reason) => kept.push(PrunedBackup { backup: id.to_string(), reason }),
+            None => {
+                let limits = [
+                    options.keep_last.map(|last| format!("not one of the newest {last}")),
+                    options.keep_days.map(|_| format!("{age_days} days old")),
+                ];
+                let reason = limits.into_iter().flatten().collect::<Vec<_>>().join(", ");
+                removed.push((*id, format!("pruned: {reason}")));
+            }
+        }
+    }
+    (removed, kept)
+}
