@@ -377,7 +377,7 @@ fn a_schema_changed_by_hand_is_named_object_by_object() {
 const NO_DOCUMENT: [&str; 4] = ["demo", "completions", "export", "help"];
 
 /// Every command, in an order in which each has something to show: its format and exit code.
-const DOCUMENTS: [(&str, &str, i32); 42] = [
+const DOCUMENTS: [(&str, &str, i32); 48] = [
     ("init inner", "annals.init/1", 0),
     ("create ä", "annals.error/1", 3),
     ("plan", "annals.plan/1", 0),
@@ -396,6 +396,12 @@ const DOCUMENTS: [(&str, &str, i32); 42] = [
     ("schema show", "annals.schema/1", 0),
     ("schema diff", "annals.schema_diff/1", 0),
     ("proof 1 --no-record", "annals.proof/1", 0),
+    ("backup", "annals.backup/1", 0),
+    ("backup list", "annals.backups/1", 0),
+    ("backup show latest", "annals.backup_show/1", 0),
+    ("backup verify", "annals.backup_verify/1", 0),
+    ("backup prune --keep-last 1", "annals.backup_prune/1", 0),
+    ("restore latest --into again", "annals.restore/1", 0),
     ("history", "annals.history/1", 0),
     ("history --at-seq 1", "annals.history/1", 0),
     ("state", "annals.state/3", 0),

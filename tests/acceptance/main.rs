@@ -5,6 +5,7 @@
 mod adopt;
 mod aftermath;
 mod backfill;
+mod backup;
 mod bad_input;
 mod bad_target;
 mod checks;
