@@ -105,6 +105,17 @@ pub(crate) fn summary(recorded: &Recorded) -> String {
         E::DriftFound(e) => format!("{} objects, {}…", e.differences, e.found.short(12)),
         E::DriftAccepted(e) => format!("{} objects: {}", e.differences, e.reason),
         E::ProofRecorded(e) => format!("{}_{}: {}", e.version, e.name, e.verdict),
+        E::TargetRestored(e) => format!("{}, fingerprint {}…", e.backup, e.after.short(12)),
+        E::BackupRekeyed(e) => format!("{}: {}", e.backup, e.recipients.join(", ")),
+        E::EmergencyFinished(e) => format!("run {}, by {}: {}", e.run.short(), e.way, e.result),
+        E::EmergencyRehearsed(e) => format!("{}, by {}: {}", e.backup, e.way, e.result),
+        E::BreakGlassUsed(e) => {
+            format!("run {} without {}: {}", e.run.short(), e.without, e.reason)
+        }
+        E::BreakGlassReviewed(e) => format!("run {}: {}", e.run.short(), e.note),
+        E::ApproversChanged(e) => {
+            format!("{} approvers, {}…", e.approvers, e.list.digest.short(12))
+        }
         E::BaselineAdopted(e) => format!(
             "{}: {} {}_{} ({}), {}",
             step(&e.run, e.step),

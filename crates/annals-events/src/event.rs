@@ -15,6 +15,10 @@ use crate::records::{
     CheckpointAnchored, EmergencyDeclared, KeyAdded, KeyRetired, LogMoved, MigrationsSeen,
     StoreInstalled, StoreUpgraded,
 };
+use crate::recovery::{
+    ApproversChanged, BackupRekeyed, BreakGlassReviewed, BreakGlassUsed, EmergencyFinished,
+    EmergencyRehearsed, TargetRestored,
+};
 use crate::version::Version;
 
 /// An event this version of annals does not know: kept and shown, never interpreted.
@@ -155,6 +159,20 @@ events! {
     DriftAccepted(DriftAccepted) = "drift_accepted", 1;
     /// A migration and its rollback were rehearsed.
     ProofRecorded(ProofRecorded) = "proof_recorded", 1;
+    /// A backup took the place of the target.
+    TargetRestored(TargetRestored) = "target_restored", 1;
+    /// Others can open a backup from now on.
+    BackupRekeyed(BackupRekeyed) = "backup_rekeyed", 1;
+    /// An emergency rollback came to its verified end.
+    EmergencyFinished(EmergencyFinished) = "emergency_finished", 1;
+    /// An emergency rollback was rehearsed on a restored backup.
+    EmergencyRehearsed(EmergencyRehearsed) = "emergency_rehearsed", 1;
+    /// A run went without a safeguard, on one person's word.
+    BreakGlassUsed(BreakGlassUsed) = "break_glass_used", 1;
+    /// Somebody looked at such a run afterwards.
+    BreakGlassReviewed(BreakGlassReviewed) = "break_glass_reviewed", 1;
+    /// Who may approve was changed.
+    ApproversChanged(ApproversChanged) = "approvers_changed", 1;
 }
 
 macro_rules! words {
@@ -196,6 +214,7 @@ impl Event {
             Self::DriftFound(found) => Some(found.report),
             Self::DriftAccepted(accepted) => Some(accepted.report),
             Self::ProofRecorded(proof) => Some(proof.report),
+            Self::ApproversChanged(changed) => Some(changed.list),
             Self::LogCreated(_)
             | Self::TargetRegistered(_)
             | Self::RunStarted(_)
@@ -220,6 +239,12 @@ impl Event {
             | Self::BackupVerified(_)
             | Self::BackupFailed(_)
             | Self::BackupRemoved(_)
+            | Self::TargetRestored(_)
+            | Self::BackupRekeyed(_)
+            | Self::EmergencyFinished(_)
+            | Self::EmergencyRehearsed(_)
+            | Self::BreakGlassUsed(_)
+            | Self::BreakGlassReviewed(_)
             | Self::Unknown(_) => None,
         }
     }

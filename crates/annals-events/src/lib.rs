@@ -14,6 +14,7 @@ mod ids;
 mod merkle;
 mod proof;
 mod records;
+mod recovery;
 mod scan;
 mod text;
 mod tile;
@@ -51,6 +52,10 @@ pub use records::{
     ApprovalGiven, ApprovalRevoked, BackupDepth, BackupFailed, BackupRemoved, BackupTaken,
     BackupVerified, CheckpointAnchored, EmergencyDeclared, KeyAdded, KeyPurpose, KeyRetired,
     LogMoved, MigrationsSeen, StoreInstalled, StoreUpgraded,
+};
+pub use recovery::{
+    ApproversChanged, BackupRekeyed, BreakGlassReviewed, BreakGlassUsed, EmergencyFinished,
+    EmergencyRehearsed, EmergencyWay, TargetRestored, WithoutSafeguard,
 };
 pub use scan::{Damage, Newer, Scan, Scanned, Scanner, Segment, scan};
 pub use tile::{

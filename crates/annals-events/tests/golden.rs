@@ -242,6 +242,54 @@ fn examples() -> Vec<Event> {
         drift()[1].clone(),
         proof(),
     ]
+    .into_iter()
+    .chain(recovery())
+    .collect()
+}
+
+/// What follows when things went wrong, and who may approve.
+fn recovery() -> Vec<Event> {
+    let version: Option<annals_events::Version> = Some("001".parse().unwrap());
+    vec![
+        TargetRestored {
+            after: Digest::of(b"restored"),
+            backup: backup(),
+            before: Some(Digest::of(b"schema")),
+            kept_as: Some("app_before_restore".into()),
+            log_size: 17,
+            server_major: 15,
+        }
+        .into(),
+        BackupRekeyed { backup: backup(), bytes: 4160, recipients: vec!["vault".into()] }.into(),
+        EmergencyFinished {
+            duration_us: 1200,
+            lost_rows: Some(3),
+            result: CheckOutcome::Passed,
+            run: run(),
+            terminated: 1,
+            way: EmergencyWay::Rollback,
+        }
+        .into(),
+        EmergencyRehearsed {
+            backup: backup(),
+            duration_us: 1200,
+            restore_us: 3400,
+            result: CheckOutcome::Passed,
+            steps: 2,
+            to_version: version,
+            way: EmergencyWay::Rollback,
+        }
+        .into(),
+        BreakGlassUsed {
+            journal: Some(Digest::of(b"journal")),
+            reason: "checkout is down".into(),
+            run: run(),
+            without: WithoutSafeguard::Log,
+        }
+        .into(),
+        BreakGlassReviewed { note: "it was right".into(), run: run() }.into(),
+        ApproversChanged { approvers: 3, before: None, list: blob() }.into(),
+    ]
 }
 
 fn at(micros: i64) -> Timestamp {

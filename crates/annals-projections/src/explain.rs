@@ -172,6 +172,15 @@ impl Search {
             Event::BackupRemoved(removed) => {
                 scope.backups.insert(removed.backup);
             }
+            Event::TargetRestored(restored) => {
+                scope.backups.insert(restored.backup);
+            }
+            Event::BackupRekeyed(rekeyed) => {
+                scope.backups.insert(rekeyed.backup);
+            }
+            Event::EmergencyRehearsed(rehearsed) => {
+                scope.backups.insert(rehearsed.backup);
+            }
             Event::LogCreated(_)
             | Event::TargetRegistered(_)
             | Event::RunStarted(_)
@@ -196,6 +205,10 @@ impl Search {
             | Event::EmergencyDeclared(_)
             | Event::BaselineAdopted(_)
             | Event::BackupFailed(_)
+            | Event::EmergencyFinished(_)
+            | Event::BreakGlassUsed(_)
+            | Event::BreakGlassReviewed(_)
+            | Event::ApproversChanged(_)
             | Event::Unknown(_) => {}
         }
     }
@@ -299,6 +312,9 @@ impl Explanation {
             Event::BackupTaken(taken) => scope.backups.contains(&taken.backup),
             Event::BackupVerified(verified) => scope.backups.contains(&verified.backup),
             Event::BackupRemoved(removed) => scope.backups.contains(&removed.backup),
+            Event::TargetRestored(restored) => scope.backups.contains(&restored.backup),
+            Event::BackupRekeyed(rekeyed) => scope.backups.contains(&rekeyed.backup),
+            Event::EmergencyRehearsed(rehearsed) => scope.backups.contains(&rehearsed.backup),
             Event::TargetRegistered(_)
             | Event::RunStarted(_)
             | Event::StepStarted(_)
@@ -322,6 +338,10 @@ impl Explanation {
             | Event::EmergencyDeclared(_)
             | Event::BaselineAdopted(_)
             | Event::BackupFailed(_)
+            | Event::EmergencyFinished(_)
+            | Event::BreakGlassUsed(_)
+            | Event::BreakGlassReviewed(_)
+            | Event::ApproversChanged(_)
             | Event::Unknown(_) => false,
         };
         of_run || otherwise || scope.events.contains(&recorded.seq)
@@ -469,6 +489,51 @@ fn evidence(timeline: &Timeline, recorded: &Recorded) -> Vec<(&'static str, Stri
         Event::BackupRemoved(e) => {
             add("backup", e.backup.to_string());
             add("reason", e.reason.clone());
+        }
+        Event::TargetRestored(e) => {
+            add("backup", e.backup.to_string());
+            add_some(&mut add, "before", e.before.as_ref());
+            add("after", e.after.to_string());
+            add_some(&mut add, "kept_as", e.kept_as.as_ref());
+            add("log_size", e.log_size.to_string());
+            add("server_major", e.server_major.to_string());
+        }
+        Event::BackupRekeyed(e) => {
+            add("backup", e.backup.to_string());
+            add("bytes", e.bytes.to_string());
+            add("recipients", e.recipients.join(", "));
+        }
+        Event::EmergencyFinished(e) => {
+            add("run", e.run.to_string());
+            add("way", e.way.to_string());
+            add("result", e.result.to_string());
+            add("duration_us", e.duration_us.to_string());
+            add_some(&mut add, "lost_rows", e.lost_rows.as_ref());
+            add("terminated", e.terminated.to_string());
+        }
+        Event::EmergencyRehearsed(e) => {
+            add("backup", e.backup.to_string());
+            add("way", e.way.to_string());
+            add("result", e.result.to_string());
+            add("duration_us", e.duration_us.to_string());
+            add("restore_us", e.restore_us.to_string());
+            add("steps", e.steps.to_string());
+            add_some(&mut add, "to_version", e.to_version.as_ref());
+        }
+        Event::BreakGlassUsed(e) => {
+            add("run", e.run.to_string());
+            add("without", e.without.to_string());
+            add("reason", e.reason.clone());
+            add_some(&mut add, "journal", e.journal.as_ref());
+        }
+        Event::BreakGlassReviewed(e) => {
+            add("run", e.run.to_string());
+            add("note", e.note.clone());
+        }
+        Event::ApproversChanged(e) => {
+            add("approvers", e.approvers.to_string());
+            add_some(&mut add, "before", e.before.as_ref());
+            add("list", e.list.digest.to_string());
         }
         Event::DriftFound(e) => {
             add("differences", e.differences.to_string());

@@ -258,6 +258,13 @@ impl Projection for History {
             | Event::BackupVerified(_)
             | Event::BackupFailed(_)
             | Event::BackupRemoved(_)
+            | Event::TargetRestored(_)
+            | Event::BackupRekeyed(_)
+            | Event::EmergencyFinished(_)
+            | Event::EmergencyRehearsed(_)
+            | Event::BreakGlassUsed(_)
+            | Event::BreakGlassReviewed(_)
+            | Event::ApproversChanged(_)
             | Event::Unknown(_) => {}
         }
     }

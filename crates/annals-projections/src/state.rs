@@ -214,6 +214,14 @@ impl Projection for State {
             Event::BackupFailed(failed) => self.backups.failed(recorded, failed),
             Event::BackupRemoved(removed) => self.backups.removed(recorded, removed),
             Event::ProofRecorded(proof) => self.proofs.recorded(recorded, proof),
+            // Whoever writes them gives them a place here.
+            Event::TargetRestored(_)
+            | Event::BackupRekeyed(_)
+            | Event::EmergencyFinished(_)
+            | Event::EmergencyRehearsed(_)
+            | Event::BreakGlassUsed(_)
+            | Event::BreakGlassReviewed(_)
+            | Event::ApproversChanged(_) => {}
             Event::Unknown(_) => self.counts.not_understood += 1,
             // The recovery state takes these alone.
             Event::PlanMade(_)

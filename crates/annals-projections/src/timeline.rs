@@ -317,6 +317,33 @@ impl Timeline {
             }
             E::DriftAccepted(e) => (Note, drift_accepted(e)),
             E::ProofRecorded(e) => proof(e),
+            E::TargetRestored(e) => {
+                let kept = e.kept_as.as_ref().map(|name| format!("; what was there is {name}"));
+                let (backup, kept) = (short(&e.backup), kept.unwrap_or_default());
+                (Note, format!("backup {backup} took the place of the target{kept}"))
+            }
+            E::BackupRekeyed(e) => {
+                let (backup, names) = (short(&e.backup), e.recipients.join(", "));
+                (Note, format!("backup {backup} is opened by {names} from now on"))
+            }
+            E::EmergencyFinished(e) => {
+                let lost = e.lost_rows.map(|rows| format!(", {rows} rows lost"));
+                let (run, lost) = (e.run.short(), lost.unwrap_or_default());
+                let text = format!("emergency of run {run} over, by {}{lost}", e.way);
+                (by_result(e.result), text)
+            }
+            E::EmergencyRehearsed(e) => {
+                let text = format!("emergency rehearsed by {}: {}", e.way, e.result);
+                (by_result(e.result), text)
+            }
+            E::BreakGlassUsed(e) => {
+                let (run, without, reason) = (e.run.short(), e.without, &e.reason);
+                (Bad, format!("glass broken: run {run} went without {without}: {reason}"))
+            }
+            E::BreakGlassReviewed(e) => {
+                (Note, format!("run {} without a safeguard reviewed: {}", e.run.short(), e.note))
+            }
+            E::ApproversChanged(e) => (Note, format!("who may approve: {} people", e.approvers)),
             E::Unknown(e) => {
                 let (kind, schema) = (&e.kind, e.schema);
                 (Note, format!("{kind}, schema {schema}: from a newer annals, not understood"))
@@ -364,6 +391,9 @@ pub(crate) fn subject(event: &Event) -> (Option<RunId>, Option<u64>) {
         Event::EmergencyDeclared(e) => (Some(e.run), None),
         Event::BackupTaken(e) => (e.run, None),
         Event::BackupFailed(e) => (e.run, None),
+        Event::EmergencyFinished(e) => (Some(e.run), None),
+        Event::BreakGlassUsed(e) => (Some(e.run), None),
+        Event::BreakGlassReviewed(e) => (Some(e.run), None),
         Event::LogCreated(_)
         | Event::TargetRegistered(_)
         | Event::PlanMade(_)
@@ -383,6 +413,10 @@ pub(crate) fn subject(event: &Event) -> (Option<RunId>, Option<u64>) {
         | Event::ApprovalRevoked(_)
         | Event::BackupVerified(_)
         | Event::BackupRemoved(_)
+        | Event::TargetRestored(_)
+        | Event::BackupRekeyed(_)
+        | Event::EmergencyRehearsed(_)
+        | Event::ApproversChanged(_)
         | Event::Unknown(_) => (None, None),
     }
 }
@@ -451,6 +485,13 @@ impl Projection for Timeline {
             | Event::BackupVerified(_)
             | Event::BackupFailed(_)
             | Event::BackupRemoved(_)
+            | Event::TargetRestored(_)
+            | Event::BackupRekeyed(_)
+            | Event::EmergencyFinished(_)
+            | Event::EmergencyRehearsed(_)
+            | Event::BreakGlassUsed(_)
+            | Event::BreakGlassReviewed(_)
+            | Event::ApproversChanged(_)
             | Event::Unknown(_) => {}
         }
     }
@@ -483,6 +524,15 @@ fn proof(e: &ProofRecorded) -> (Tone, String) {
         n => format!(", rolled back with {} others", n - 1),
     };
     (tone, format!("{}_{} rehearsed: {verdict}{batch}", e.version, e.name))
+}
+
+/// What a verdict means to whoever reads.
+const fn by_result(result: CheckOutcome) -> Tone {
+    match result {
+        CheckOutcome::Passed => Tone::Good,
+        CheckOutcome::Failed => Tone::Bad,
+        CheckOutcome::NotChecked => Tone::Note,
+    }
 }
 
 /// What a person takes the target's word for.

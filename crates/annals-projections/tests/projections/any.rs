@@ -17,7 +17,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         let direction = if up { Direction::Up } else { Direction::Down };
         Step { run: run(n), step, version, ordinal, direction }
     });
-    (step, 0..37u8, 1..4u64).prop_map(|(step, kind, number)| event_of(step, kind, number))
+    (step, 0..44u8, 1..4u64).prop_map(|(step, kind, number)| event_of(step, kind, number))
 }
 
 fn event_of(step: Step, kind: u8, number: u64) -> Event {
@@ -108,8 +108,52 @@ fn around(step: Step, kind: u8, number: u64) -> Event {
             version: v(number),
         }
         .into(),
+        37..=43 => recovery(run, backup, kind, number),
         32 => adopted(step, AdoptionBasis::Declared, true, None),
         _ => adopted(step, AdoptionBasis::Lost, number == 1, None),
+    }
+}
+
+/// What follows when things went wrong, and who may approve.
+fn recovery(run: RunId, backup: BackupId, kind: u8, number: u64) -> Event {
+    let (result, way) = (CheckOutcome::Passed, EmergencyWay::Backup);
+    let (after, list) = (blob().digest, blob());
+    match kind {
+        37 => TargetRestored {
+            after,
+            backup,
+            before: None,
+            kept_as: Some("kept".to_owned()),
+            log_size: number,
+            server_major: 15,
+        }
+        .into(),
+        38 => BackupRekeyed { backup, bytes: number, recipients: Vec::new() }.into(),
+        39 => EmergencyFinished {
+            duration_us: number,
+            lost_rows: Some(number),
+            result,
+            run,
+            terminated: number,
+            way,
+        }
+        .into(),
+        40 => EmergencyRehearsed {
+            backup,
+            duration_us: number,
+            restore_us: number,
+            result,
+            steps: number,
+            to_version: Some(v(number)),
+            way,
+        }
+        .into(),
+        41 => {
+            let (reason, without) = ("because".to_owned(), WithoutSafeguard::Approval);
+            BreakGlassUsed { journal: None, reason, run, without }.into()
+        }
+        42 => BreakGlassReviewed { note: "seen".to_owned(), run }.into(),
+        _ => ApproversChanged { approvers: number, before: None, list }.into(),
     }
 }
 

@@ -347,6 +347,48 @@ fn emergency(story: &mut Story) {
     story.checked(0);
     story.anchored("vault", "directory");
     rehearsed_and_drifted(story);
+    brought_back(story);
+}
+
+/// The emergency is over and rehearsed for the next time, the glass that was broken looked at; a
+/// backup takes the place of the target.
+fn brought_back(story: &mut Story) {
+    story.wait(MINUTE_US);
+    story.say(EmergencyFinished {
+        duration_us: 1_500_000,
+        lost_rows: Some(12),
+        result: CheckOutcome::Passed,
+        run: run(7),
+        terminated: 1,
+        way: EmergencyWay::Rollback,
+    });
+    story.say(BreakGlassUsed {
+        journal: None,
+        reason: "nobody else was awake".to_owned(),
+        run: run(7),
+        without: WithoutSafeguard::Approval,
+    });
+    story.say(BreakGlassReviewed { note: "it was right".to_owned(), run: run(7) });
+    let recipients = vec!["vault".to_owned()];
+    story.say(BackupRekeyed { backup: backup(2), bytes: 4160, recipients });
+    story.say(EmergencyRehearsed {
+        backup: backup(2),
+        duration_us: 900_000,
+        restore_us: 4_000_000,
+        result: CheckOutcome::Passed,
+        steps: 1,
+        to_version: Some("003".parse().unwrap()),
+        way: EmergencyWay::Rollback,
+    });
+    story.say(TargetRestored {
+        after: Digest::of(b"restored"),
+        backup: backup(2),
+        before: Some(Digest::of(b"schema")),
+        kept_as: Some("app_before_restore".to_owned()),
+        log_size: 40,
+        server_major: 15,
+    });
+    story.say(ApproversChanged { approvers: 3, before: None, list: blob("approvers") });
 }
 
 /// A rollback is rehearsed; somebody makes an index by hand, and keeps it.

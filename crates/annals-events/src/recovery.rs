@@ -1,0 +1,137 @@
+//! Payloads of what happens when things went wrong: restores, emergencies, broken glass; and of
+//! who may approve.
+//!
+//! As in [`crate::Event`], a payload's fields stand in alphabetical order.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::event::{BlobRef, CheckOutcome, words};
+use crate::ids::{BackupId, RunId};
+use crate::version::Version;
+
+words! {
+    /// How an emergency was met.
+    EmergencyWay {
+        /// The migrations' own rollbacks.
+        Rollback = "rollback",
+        /// A backup was brought back.
+        Backup = "backup",
+    }
+}
+
+words! {
+    /// What a run went without.
+    WithoutSafeguard {
+        /// The approvals its target asks for.
+        Approval = "approval",
+        /// The backup its target asks for.
+        Backup = "backup",
+        /// The log: it could not be reached, and a journal was written instead.
+        Log = "log",
+    }
+}
+
+/// See [`Event::TargetRestored`](crate::Event::TargetRestored).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetRestored {
+    /// Fingerprint of the schema as it was restored.
+    pub after: Digest,
+    /// The backup.
+    pub backup: BackupId,
+    /// Fingerprint of the schema that was there before; none where it could not be read.
+    pub before: Option<Digest>,
+    /// The name under which the database of before is kept; none where it is not.
+    pub kept_as: Option<String>,
+    /// Events in the log when the backup was taken.
+    pub log_size: u64,
+    /// Major version of the server.
+    pub server_major: u32,
+}
+
+/// See [`Event::BackupRekeyed`](crate::Event::BackupRekeyed).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackupRekeyed {
+    /// The backup.
+    pub backup: BackupId,
+    /// Bytes of the sealed container from now on.
+    pub bytes: u64,
+    /// Who can open it from now on: names of keys, never keys.
+    pub recipients: Vec<String>,
+}
+
+/// See [`Event::EmergencyFinished`](crate::Event::EmergencyFinished).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmergencyFinished {
+    /// Time from the declaration to the verified end, in µs.
+    pub duration_us: u64,
+    /// Rows that were lost, as far as they were counted.
+    pub lost_rows: Option<u64>,
+    /// What the verification behind it says.
+    pub result: CheckOutcome,
+    /// The run that rolled back.
+    pub run: RunId,
+    /// Backends that stood in the way and were ended.
+    pub terminated: u64,
+    /// How it was met.
+    pub way: EmergencyWay,
+}
+
+/// See [`Event::EmergencyRehearsed`](crate::Event::EmergencyRehearsed).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmergencyRehearsed {
+    /// The backup the rehearsal began from.
+    pub backup: BackupId,
+    /// Time from the beginning to the verified end, without that of bringing the backup back, in µs.
+    pub duration_us: u64,
+    /// Time of bringing the backup back, in µs.
+    pub restore_us: u64,
+    /// What the verification behind it says.
+    pub result: CheckOutcome,
+    /// Steps that were rolled back.
+    pub steps: u64,
+    /// The version that was the last one applied; none for nothing applied.
+    pub to_version: Option<Version>,
+    /// How it was met.
+    pub way: EmergencyWay,
+}
+
+/// See [`Event::BreakGlassUsed`](crate::Event::BreakGlassUsed).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BreakGlassUsed {
+    /// SHA-256 of the journal that was written instead of the log; none where the log was written.
+    pub journal: Option<Digest>,
+    /// Why.
+    pub reason: String,
+    /// The run.
+    pub run: RunId,
+    /// What the run went without.
+    pub without: WithoutSafeguard,
+}
+
+/// See [`Event::BreakGlassReviewed`](crate::Event::BreakGlassReviewed).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BreakGlassReviewed {
+    /// What the reviewer says.
+    pub note: String,
+    /// The run.
+    pub run: RunId,
+}
+
+/// See [`Event::ApproversChanged`](crate::Event::ApproversChanged).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApproversChanged {
+    /// Number of approvers from now on.
+    pub approvers: u64,
+    /// The list that counted until now; none for the first one.
+    pub before: Option<Digest>,
+    /// The list of them, with the signatures that admit it.
+    pub list: BlobRef,
+}
