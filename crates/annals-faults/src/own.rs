@@ -71,6 +71,8 @@ pub fn cases() -> Vec<Case> {
         own(10, 10, "read-only when asked about a commit", read_only_at_reconnect),
         own(10, 4, "a standby's address", standby),
         own(14, 4, "a pooler of transactions", pooler),
+        own(14, 10, "a pooler of sessions hides that the runner is gone", pooler_hides),
+        own(14, 10, "a pooler of sessions is gone at the commit", pooler_gone),
         own(12, 8, "a reader holds the table", lock_timeout),
         own(12, 8, "deadlock with the application", deadlock),
         own(12, 13, "deadlock with a concurrent build", deadlock_outside),
@@ -372,6 +374,45 @@ fn pooler(scene: &mut Scene<'_>) {
     let pooler = Pooler::before(&scene.stage.server, options);
     let url = in_database(scene, &pooler.url());
     refused_at(scene, &url);
+}
+
+/// A pooler that hands out sessions, before the server of this case; the way annals goes.
+fn pooler_of_sessions(scene: &mut Scene<'_>) -> Pooler {
+    let options = PoolerOptions { mode: PoolMode::Session, size: 4, in_turn: false };
+    let pooler = Pooler::before_for(&scene.stage.server, DEPLOYER, options);
+    scene.through(pooler.port());
+    pooler
+}
+
+/// The runner is killed while the server commits, and the server talks to the pooler only.
+fn pooler_hides(scene: &mut Scene<'_>) {
+    let port = scene.stage.server.tcp_port();
+    let pooler = pooler_of_sessions(scene);
+    let before = scene.effects();
+    scene.close_gate("commit up 4");
+    let running = scene.annals("migrate --json").start();
+    scene.at_gate();
+    running.signal("KILL");
+    scene.open_gates();
+    scene.end("migrate --json", before, running, &[-1]);
+    // The first that comes behind it comes by the same way.
+    scene.must("migrate --json", 0);
+    scene.through(port);
+    drop(pooler);
+}
+
+/// The pooler dies while the server commits; nobody answers where it was.
+fn pooler_gone(scene: &mut Scene<'_>) {
+    let port = scene.stage.server.tcp_port();
+    let pooler = pooler_of_sessions(scene);
+    let before = scene.effects();
+    scene.close_gate("commit up 4");
+    let running = scene.annals("migrate --json").start();
+    scene.at_gate();
+    drop(pooler);
+    scene.open_gates();
+    scene.end("migrate --json", before, running, &[6, 7]);
+    scene.through(port);
 }
 
 /// The network goes silent; nobody is told.

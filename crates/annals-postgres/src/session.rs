@@ -107,6 +107,7 @@ pub struct Session {
     line: Line,
     settings: SessionSettings,
     facts: ServerFacts,
+    application: String,
 }
 
 /// What a file's SQL left in the session behind its transaction must not reach the next one.
@@ -157,13 +158,14 @@ impl Session {
             user: row.try_get("user_name")?,
             backend_pid: row.try_get("pid")?,
         };
-        let application = match application.ends_with("/watch") {
+        let watcher = match application.ends_with("/watch") {
             true => application.to_owned(),
             false => format!("{application}/watch"),
         };
         let pid = facts.backend_pid;
-        line.watched_by(Vigil { spec, settings: *settings, application, pid });
-        Ok(Self { line, settings: *settings, facts })
+        line.watched_by(Vigil { spec, settings: *settings, application: watcher, pid });
+        let application = application.to_owned();
+        Ok(Self { line, settings: *settings, facts, application })
     }
 
     /// Sets what every session is set to. Returns the backend that did.
@@ -194,6 +196,12 @@ impl Session {
         // A client that is gone must not leave a statement running behind it: keepalives find a
         // dead peer in about half a minute, and since 14 the server looks while it works.
         let mut settings = vec![
+            // What a client says of itself when it logs in is what `RESET ALL` brings back, unless
+            // a pooler logged in for it: then it is the pooler's.
+            ("application_name", self.application.replace('\'', "''")),
+            ("client_encoding", "UTF8".to_owned()),
+            ("DateStyle", "ISO, MDY".to_owned()),
+            ("TimeZone", "UTC".to_owned()),
             ("lock_timeout", self.settings.lock_timeout_ms.to_string()),
             ("statement_timeout", "0".to_owned()),
             ("standard_conforming_strings", "on".to_owned()),

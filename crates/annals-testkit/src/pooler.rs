@@ -52,15 +52,33 @@ fn find() -> PathBuf {
 impl Pooler {
     /// Starts one before `server`, which it reaches by its socket.
     pub fn before(server: &Server, options: PoolerOptions) -> Self {
-        Self::start(&server.folder().display().to_string(), server.socket_port(), "", options)
+        let folder = server.folder().display().to_string();
+        Self::start(&folder, server.socket_port(), "postgres", "", options)
+    }
+
+    /// Starts one before `server` that lets a role other than `postgres` in.
+    pub fn before_for(server: &Server, role: &str, options: PoolerOptions) -> Self {
+        let folder = server.folder().display().to_string();
+        Self::start(&folder, server.socket_port(), role, Server::PASSWORD, options)
+    }
+
+    /// The port it listens on, on this machine.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Starts one that reaches its server through `proxy`, with the password of [`Server`].
     pub fn before_proxy(proxy: &Proxy, options: PoolerOptions) -> Self {
-        Self::start("127.0.0.1", proxy.port(), Server::PASSWORD, options)
+        Self::start("127.0.0.1", proxy.port(), "postgres", Server::PASSWORD, options)
     }
 
-    fn start(host: &str, server_port: u16, password: &str, options: PoolerOptions) -> Self {
+    fn start(
+        host: &str,
+        server_port: u16,
+        role: &str,
+        password: &str,
+        options: PoolerOptions,
+    ) -> Self {
         let folder = tempfile::Builder::new().prefix("annals-pooler-").tempdir_in("/tmp");
         let folder = folder.expect("a temporary folder can be made");
         open_to_pass(folder.path());
@@ -71,7 +89,7 @@ impl Pooler {
             PoolMode::Statement => "statement",
         };
         let users = folder.path().join("users");
-        fs::write(&users, format!("\"postgres\" \"{password}\"\n")).expect("the folder is ours");
+        fs::write(&users, format!("\"{role}\" \"{password}\"\n")).expect("the folder is ours");
         let config = folder.path().join("pgbouncer.ini");
         let text = format!(
             "[databases]\n* = host={host} port={server_port}\n\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\

@@ -1,6 +1,6 @@
 //! Poolers: what hands out sessions is used, what hands out less is found out before a write.
 
-use annals_postgres::{ConnectError, ConnectionSpec, SessionSettings};
+use annals_postgres::{ConnectError, ConnectionSpec, SessionSettings, TransactionLimits};
 use annals_testkit::{PoolMode, Pooler, PoolerOptions, Server};
 
 use crate::{block_on, elsewhere};
@@ -146,4 +146,36 @@ fn options_a_pooler_does_not_take_are_named() {
         let said = format!("{refused} [{}]", refused.hint().unwrap());
         assert!(said.contains("startup parameter") && said.contains("PGOPTIONS"), "{said}");
     }
+}
+
+/// A pooler logs in for its clients: what `RESET ALL` brings back is not what they have asked for.
+#[test]
+fn a_session_behind_a_pooler_keeps_its_name_and_its_encoding_behind_every_reset() {
+    let server = Server::start();
+    server.sql(
+        "CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
+    );
+    server.sql("ALTER DATABASE latin SET TimeZone = 'Asia/Tokyo'");
+    server.sql("ALTER DATABASE latin SET DateStyle = 'SQL, DMY'");
+    let pooler = pooler(&server, PoolMode::Session, 3, false);
+    let url = pooler.url().replace("/postgres?", "/latin?");
+    let spec = ConnectionSpec::from_url(&url).unwrap();
+    block_on(async {
+        let mut session = spec.connect_to_work("annals/work", &SessionSettings::default()).await?;
+        let hostile = "SET application_name = 'web'; SET client_encoding = 'LATIN1'; \
+                       SET TimeZone = 'Asia/Tokyo'; SET DateStyle = 'SQL, DMY'";
+        session.run(hostile).await.unwrap();
+        let limits = TransactionLimits { lock_ms: 1_000, statement_ms: 0 };
+        session.begin(limits).await.unwrap();
+        let check = "DO $$ BEGIN \
+             ASSERT current_setting('application_name') = 'annals/work', 'name'; \
+             ASSERT length('é') = 1 AND ascii('é') = 233, 'encoding'; \
+             ASSERT current_setting('TimeZone') = 'UTC', 'zone'; \
+             ASSERT current_setting('DateStyle') = 'ISO, MDY', 'dates'; END $$";
+        session.run(check).await.unwrap();
+        session.roll_back().await.unwrap();
+        session.close().await;
+        Ok::<_, ConnectError>(())
+    })
+    .unwrap();
 }
