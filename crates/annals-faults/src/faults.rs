@@ -1,7 +1,7 @@
 //! The faults, the cases they make at each point, and those that are not run.
 
 use crate::case::{Case, Deed, FaultNumber, Moment, PointNumber, Way};
-use crate::own;
+use crate::{kept, own};
 
 /// F1 to F36.
 pub const FAULTS: [&str; 36] = [
@@ -61,8 +61,6 @@ pub const NOT_RUN: &[NotRun] = &[
         reason: "run on the store itself, on a simulated disk that keeps any part of what was not \
                  synced: crates/annals-event-store/tests/simulated",
     },
-    NotRun { fault: 22, points: &[], reason: "not applicable yet: annals takes no backups" },
-    NotRun { fault: 23, points: &[], reason: "not applicable yet: annals takes no backups" },
     NotRun {
         fault: 24,
         points: &[],
@@ -71,11 +69,7 @@ pub const NOT_RUN: &[NotRun] = &[
     },
     NotRun { fault: 32, points: &[], reason: "not applicable yet: there are no approvals" },
     NotRun { fault: 34, points: &[], reason: "not applicable yet: annals restores nothing" },
-    NotRun {
-        fault: 1,
-        points: &[3, 6, 7, 17],
-        reason: "not applicable yet: no approvals, backups and restores",
-    },
+    NotRun { fault: 1, points: &[3], reason: "not applicable yet: there are no approvals" },
     NotRun {
         fault: 13,
         points: &[],
@@ -219,6 +213,7 @@ pub fn cases(seed: u64) -> Vec<Case> {
         }
     }
     cases.extend(own::cases());
+    cases.extend(kept::cases());
     cases
 }
 

@@ -6,6 +6,7 @@
 pub mod case;
 pub mod drive;
 pub mod faults;
+pub mod kept;
 pub mod link;
 pub mod migrations;
 pub mod oracle;

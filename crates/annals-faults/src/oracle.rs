@@ -53,10 +53,10 @@ impl Invariant {
         Self::CleanSession,
     ];
 
-    /// Why it is not checked, if it is not.
-    pub const fn not_applicable(self) -> Option<&'static str> {
+    /// Which cases it is looked at in, if not in all.
+    pub const fn only_in(self) -> Option<&'static str> {
         match self {
-            Self::Backup => Some("not applicable until backups exist"),
+            Self::Backup => Some("F22, F23, and the cases at P6, P7 and P17"),
             _ => None,
         }
     }
@@ -69,7 +69,9 @@ impl Invariant {
             Self::NoOrphan => "every effect has an earlier durable intent in the log",
             Self::LogWhole => "what a reader has seen of the log stands, and it verifies",
             Self::UserRows => "rows the application was told are stored are there, once",
-            Self::Backup => "a verified backup restores to its fingerprint",
+            Self::Backup => {
+                "no run without its backup; a whole one restores, a damaged one is refused"
+            }
             Self::Recoverable => "the next commands reach a clean end; one more changes nothing",
             Self::NoPileUp => "no statement of the application waited beyond the bound",
             Self::OneAtATime => "every step ran on a backend that held the one lock",

@@ -150,7 +150,7 @@ fn table(page: &mut String, report: &Report<'_>) {
 fn lists(page: &mut String, report: &Report<'_>) {
     page.push_str("\n## Invariants\n\n");
     for invariant in Invariant::ALL {
-        let note = invariant.not_applicable().map(|why| format!(" ({why})")).unwrap_or_default();
+        let note = invariant.only_in().map(|cases| format!(" ({cases})")).unwrap_or_default();
         let _ = writeln!(page, "- {invariant}: {}{note}", invariant.sentence());
     }
     page.push_str("\n## Not run\n\n| fault | points | reason |\n|---|---|---|\n");
