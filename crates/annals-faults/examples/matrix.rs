@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use annals_faults::case::Case;
+use annals_faults::case::{Case, Deed};
 use annals_faults::drive::{Verdict, run, run_chain};
 use annals_faults::faults::cases;
 use annals_faults::oracle::{Invariant, Violation};
@@ -74,7 +74,7 @@ fn chain(all: &[Case], seed: u64) -> Vec<Case> {
 
 /// What wants its point to come, or a state of its own, cannot follow another fault.
 fn can_follow(case: &Case) -> bool {
-    matches!(case.fault, 1 | 4 | 8 | 11 | 31 | 36)
+    matches!(case.fault, 1 | 4 | 8 | 11 | 31 | 36) && !matches!(case.deed, Deed::Own(_))
 }
 
 enum Task {
