@@ -36,11 +36,12 @@ KINDS = set("""log_created target_registered plan_made run_started step_started 
     statement_succeeded step_succeeded step_failed step_reconciled run_finished schema_recorded integrity_checked
     tail_repaired key_added key_retired checkpoint_anchored log_moved store_installed store_upgraded migrations_seen
     emergency_declared approval_given approval_revoked backup_taken backup_verified backup_failed
-    backup_removed baseline_adopted drift_found drift_accepted proof_recorded target_restored backup_rekeyed
+    backup_removed baseline_adopted drift_found drift_accepted proof_recorded restore_started target_restored backup_rekeyed
     emergency_finished emergency_rehearsed break_glass_used break_glass_reviewed approvers_changed""".split())
 BLOBS = {"plan_made": "plan", "schema_recorded": "snapshot", "integrity_checked": "report",
          "migrations_seen": "set", "backup_taken": "manifest", "drift_found": "report",
-         "drift_accepted": "report", "proof_recorded": "report", "approvers_changed": "list"}
+         "drift_accepted": "report", "proof_recorded": "report", "approvers_changed": "list",
+         "backup_rekeyed": "manifest"}
 ORIGIN = re.compile(r"(?=.{1,200}\Z)[a-z0-9._-]+(/[a-z0-9._-]+)+\Z")
 DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z")

@@ -144,7 +144,9 @@ envelope='
     elif .kind == "schema_recorded" then .data.snapshot | blob
     elif .kind == "integrity_checked" then .data.report | blob
     elif .kind == "migrations_seen" then .data.set | blob
-    elif .kind == "backup_taken" then .data.manifest | blob
+    elif .kind == "backup_taken" or .kind == "backup_rekeyed" then .data.manifest | blob
+    elif .kind == "drift_found" or .kind == "drift_accepted" or .kind == "proof_recorded" then .data.report | blob
+    elif .kind == "approvers_changed" then .data.list | blob
     else true end)'
 
 # Keeps in $work/lines the leading lines that are canonical and whose envelope is right; `why` says what ends them.
@@ -234,7 +236,8 @@ for segment in "${segments[@]}"; do
   [ "$tail" = 0 ] || [ "$segment" = "${segments[-1]}" ] || damaged 20 content "$events" "a segment that is not the last ends within a line"
   [ "$tail" -le 65535 ] || damaged 20 content "$events" "$tail bytes without a line feed, which no line that was cut short has"
   jq -r 'select(.schema == 1) | . as {$seq, $data} |
-    ({plan_made: "plan", schema_recorded: "snapshot", integrity_checked: "report", migrations_seen: "set", backup_taken: "manifest"}[.kind]
+    ({plan_made: "plan", schema_recorded: "snapshot", integrity_checked: "report", migrations_seen: "set", backup_taken: "manifest",
+      backup_rekeyed: "manifest", drift_found: "report", drift_accepted: "report", proof_recorded: "report", approvers_changed: "list"}[.kind]
     // empty) as $member | $data[$member] | [$seq, .digest, .size] | map(tostring) | join(" ")' "$work/lines" 2> /dev/null >> "$work/blobs"
 done
 [ $events -gt 0 ] || damaged 30 nothing_to_check - "there is no event"

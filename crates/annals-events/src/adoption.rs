@@ -21,6 +21,8 @@ words! {
         Supabase = "supabase",
         /// The target has lost what the log says took effect.
         Lost = "lost",
+        /// A backup that was restored: what is in effect is what was when it was taken.
+        Restored = "restored",
     }
 }
 

@@ -17,7 +17,7 @@ use crate::records::{
 };
 use crate::recovery::{
     ApproversChanged, BackupRekeyed, BreakGlassReviewed, BreakGlassUsed, EmergencyFinished,
-    EmergencyRehearsed, TargetRestored,
+    EmergencyRehearsed, RestoreStarted, TargetRestored,
 };
 use crate::version::Version;
 
@@ -159,6 +159,8 @@ events! {
     DriftAccepted(DriftAccepted) = "drift_accepted", 1;
     /// A migration and its rollback were rehearsed.
     ProofRecorded(ProofRecorded) = "proof_recorded", 1;
+    /// A restored backup is about to take the place of the target.
+    RestoreStarted(RestoreStarted) = "restore_started", 1;
     /// A backup took the place of the target.
     TargetRestored(TargetRestored) = "target_restored", 1;
     /// Others can open a backup from now on.
@@ -215,6 +217,7 @@ impl Event {
             Self::DriftAccepted(accepted) => Some(accepted.report),
             Self::ProofRecorded(proof) => Some(proof.report),
             Self::ApproversChanged(changed) => Some(changed.list),
+            Self::BackupRekeyed(rekeyed) => Some(rekeyed.manifest),
             Self::LogCreated(_)
             | Self::TargetRegistered(_)
             | Self::RunStarted(_)
@@ -239,8 +242,8 @@ impl Event {
             | Self::BackupVerified(_)
             | Self::BackupFailed(_)
             | Self::BackupRemoved(_)
+            | Self::RestoreStarted(_)
             | Self::TargetRestored(_)
-            | Self::BackupRekeyed(_)
             | Self::EmergencyFinished(_)
             | Self::EmergencyRehearsed(_)
             | Self::BreakGlassUsed(_)
@@ -623,6 +626,9 @@ pub struct CheckResults {
 pub struct IntegrityChecked {
     /// By family.
     pub checks: CheckResults,
+    /// Microseconds from the lock to the verdict; unknown where nobody measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_us: Option<u64>,
     /// Number of findings.
     pub findings: u64,
     /// How much was looked at.

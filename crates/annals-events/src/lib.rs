@@ -55,7 +55,8 @@ pub use records::{
 };
 pub use recovery::{
     ApproversChanged, BackupRekeyed, BreakGlassReviewed, BreakGlassUsed, EmergencyFinished,
-    EmergencyRehearsed, EmergencyWay, TargetRestored, WithoutSafeguard,
+    EmergencyRehearsed, EmergencyWay, ListSignature, RestoreStarted, TargetRestored,
+    WithoutSafeguard,
 };
 pub use scan::{Damage, Newer, Scan, Scanned, Scanner, Segment, scan};
 pub use tile::{

@@ -156,6 +156,9 @@ pub struct BackupTaken {
     pub backup: BackupId,
     /// Bytes of the sealed container.
     pub bytes: u64,
+    /// Microseconds from its beginning to its durable name; unknown where nobody measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_us: Option<u64>,
     /// What it holds: `full`, `schema`, `tables`.
     pub kind: String,
     /// The manifest.

@@ -46,8 +46,39 @@ pub struct TargetRestored {
     pub kept_as: Option<String>,
     /// Events in the log when the backup was taken.
     pub log_size: u64,
+    /// The run that restored it, whose entries say what is in effect from now on.
+    pub run: RunId,
     /// Major version of the server.
     pub server_major: u32,
+}
+
+/// See [`Event::RestoreStarted`](crate::Event::RestoreStarted).
+///
+/// Databases keep their numbers when they are renamed: which of the two has the target's name says
+/// what has happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreStarted {
+    /// Fingerprint of the restored schema.
+    pub after: Digest,
+    /// The backup.
+    pub backup: BackupId,
+    /// Fingerprint of the target's schema.
+    pub before: Digest,
+    /// The name the target's database gets.
+    pub keep_as: String,
+    /// Events in the log when the backup was taken.
+    pub log_size: u64,
+    /// Number (`oid`) of the restored database.
+    pub restored_oid: u32,
+    /// The run.
+    pub run: RunId,
+    /// The name the restored database has so far.
+    pub scratch: String,
+    /// Major version of the server.
+    pub server_major: u32,
+    /// Number (`oid`) of the target's database.
+    pub target_oid: u32,
 }
 
 /// See [`Event::BackupRekeyed`](crate::Event::BackupRekeyed).
@@ -58,6 +89,8 @@ pub struct BackupRekeyed {
     pub backup: BackupId,
     /// Bytes of the sealed container from now on.
     pub bytes: u64,
+    /// The public manifest, with the digest of the container as it is from now on.
+    pub manifest: BlobRef,
     /// Who can open it from now on: names of keys, never keys.
     pub recipients: Vec<String>,
 }
@@ -130,8 +163,23 @@ pub struct BreakGlassReviewed {
 pub struct ApproversChanged {
     /// Number of approvers from now on.
     pub approvers: u64,
-    /// The list that counted until now; none for the first one.
+    /// SHA-256 of the list that counted until now; none for the first one.
     pub before: Option<Digest>,
-    /// The list of them, with the signatures that admit it.
+    /// The list: the file as it was.
     pub list: BlobRef,
+    /// The signatures of people on the list before it that admit it; none of the first one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signatures: Vec<ListSignature>,
+}
+
+/// One person's word that a list of approvers takes the place of the one before it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListSignature {
+    /// Who.
+    pub approver: String,
+    /// C2SP verifier key it is signed with.
+    pub key: String,
+    /// Ed25519 signature of the form of SSH, in base64.
+    pub signature: String,
 }

@@ -193,6 +193,7 @@ fn examples() -> Vec<Event> {
                 permissions: passed,
                 table_structure: passed,
             },
+            duration_us: Some(1_204_331),
             findings: 0,
             level: CheckLevel::Standard,
             report: blob(),
@@ -229,6 +230,7 @@ fn examples() -> Vec<Event> {
         BackupTaken {
             backup: backup(),
             bytes: 4096,
+            duration_us: Some(2_310_442),
             kind: "full".into(),
             manifest: blob(),
             run: Some(run()),
@@ -251,16 +253,36 @@ fn examples() -> Vec<Event> {
 fn recovery() -> Vec<Event> {
     let version: Option<annals_events::Version> = Some("001".parse().unwrap());
     vec![
+        RestoreStarted {
+            after: Digest::of(b"restored"),
+            backup: backup(),
+            before: Digest::of(b"schema"),
+            keep_as: "app_before_restore".into(),
+            log_size: 17,
+            restored_oid: 20_002,
+            run: run(),
+            scratch: "annals_restore_1".into(),
+            server_major: 15,
+            target_oid: 16_384,
+        }
+        .into(),
         TargetRestored {
             after: Digest::of(b"restored"),
             backup: backup(),
             before: Some(Digest::of(b"schema")),
             kept_as: Some("app_before_restore".into()),
             log_size: 17,
+            run: run(),
             server_major: 15,
         }
         .into(),
-        BackupRekeyed { backup: backup(), bytes: 4160, recipients: vec!["vault".into()] }.into(),
+        BackupRekeyed {
+            backup: backup(),
+            bytes: 4160,
+            manifest: blob(),
+            recipients: vec!["vault".into()],
+        }
+        .into(),
         EmergencyFinished {
             duration_us: 1200,
             lost_rows: Some(3),
@@ -288,7 +310,8 @@ fn recovery() -> Vec<Event> {
         }
         .into(),
         BreakGlassReviewed { note: "it was right".into(), run: run() }.into(),
-        ApproversChanged { approvers: 3, before: None, list: blob() }.into(),
+        ApproversChanged { approvers: 3, before: None, list: blob(), signatures: Vec::new() }
+            .into(),
     ]
 }
 

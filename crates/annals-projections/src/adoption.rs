@@ -30,6 +30,8 @@ pub(crate) enum Adopted {
     Change(Box<Change>),
     /// A change that is not in effect any more, and what is in effect of the version instead.
     Lost { version: Version, ordinal: u64, remains: Option<Box<Change>> },
+    /// A change of earlier that is in effect again, and is the last one of its version.
+    Regained(Box<Change>),
 }
 
 impl Announced {
@@ -49,7 +51,8 @@ impl Announced {
         let adopted = &self.adopted;
         match (adopted.basis, adopted.holds) {
             (AdoptionBasis::Lost, true) => None,
-            (AdoptionBasis::Lost, false) => Some(Adopted::Lost {
+            (AdoptionBasis::Restored, true) => self.remains().map(Box::new).map(Adopted::Regained),
+            (AdoptionBasis::Lost | AdoptionBasis::Restored, false) => Some(Adopted::Lost {
                 version: adopted.version.clone(),
                 ordinal: adopted.ordinal,
                 remains: self.remains().map(Box::new),

@@ -120,6 +120,16 @@ impl AppliedSet {
                     None => {}
                 }
             }
+            Some(Adopted::Regained(change)) => {
+                self.applied.retain(|applied| applied.version != change.version);
+                self.rolled_back.remove(&change.version);
+                match change.direction {
+                    Direction::Down => {
+                        self.rolled_back.insert(change.version.clone(), *change);
+                    }
+                    Direction::Up => insert_applied(&mut self.applied, *change),
+                }
+            }
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use annals_events::{
-    BackupDepth, BackupFailed, BackupId, BackupRemoved, BackupTaken, BackupVerified, BlobRef,
-    CheckOutcome, Event, Recorded, RunId, Seq, Timestamp,
+    BackupDepth, BackupFailed, BackupId, BackupRekeyed, BackupRemoved, BackupTaken, BackupVerified,
+    BlobRef, CheckOutcome, Event, Recorded, RunId, Seq, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +83,24 @@ pub struct Backup {
     pub restored: Option<BackupCheck>,
     /// Its removal.
     pub removed: Option<Removal>,
+    /// What it was before the last change of who can open it, if there was one. It may still be what is
+    /// there: the change is recorded before it is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before_rekeying: Option<Rekeyed>,
+}
+
+/// What a backup was until others could open it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rekeyed {
+    /// Bytes of the sealed container until then.
+    pub bytes: u64,
+    /// The manifest until then.
+    pub manifest: BlobRef,
+    /// The event that changed it.
+    pub seq: Seq,
+    /// When it was recorded.
+    pub at: Timestamp,
 }
 
 impl Backup {
@@ -151,6 +169,7 @@ impl Projection for BackupCatalog {
             Event::BackupVerified(verified) => self.verified(recorded, verified),
             Event::BackupFailed(failed) => self.failed(recorded, failed),
             Event::BackupRemoved(removed) => self.removed(recorded, removed),
+            Event::BackupRekeyed(rekeyed) => self.rekeyed(recorded, rekeyed),
             _ => {}
         }
     }
@@ -190,6 +209,7 @@ impl BackupCatalog {
             sealed: None,
             restored: None,
             removed: None,
+            before_rekeying: None,
         });
     }
 
@@ -214,6 +234,18 @@ impl BackupCatalog {
             seq: recorded.seq,
             at: recorded.recorded_at,
         });
+    }
+
+    pub(crate) fn rekeyed(&mut self, recorded: &Recorded, rekeyed: &BackupRekeyed) {
+        let Some(backup) = self.backups.get_mut(&rekeyed.backup) else { return };
+        let before = Rekeyed {
+            bytes: backup.bytes,
+            manifest: backup.manifest,
+            seq: recorded.seq,
+            at: recorded.recorded_at,
+        };
+        backup.before_rekeying = Some(before);
+        (backup.bytes, backup.manifest) = (rekeyed.bytes, rekeyed.manifest);
     }
 
     pub(crate) fn removed(&mut self, recorded: &Recorded, removed: &BackupRemoved) {

@@ -172,6 +172,9 @@ impl Search {
             Event::BackupRemoved(removed) => {
                 scope.backups.insert(removed.backup);
             }
+            Event::RestoreStarted(started) => {
+                scope.backups.insert(started.backup);
+            }
             Event::TargetRestored(restored) => {
                 scope.backups.insert(restored.backup);
             }
@@ -312,6 +315,7 @@ impl Explanation {
             Event::BackupTaken(taken) => scope.backups.contains(&taken.backup),
             Event::BackupVerified(verified) => scope.backups.contains(&verified.backup),
             Event::BackupRemoved(removed) => scope.backups.contains(&removed.backup),
+            Event::RestoreStarted(started) => scope.backups.contains(&started.backup),
             Event::TargetRestored(restored) => scope.backups.contains(&restored.backup),
             Event::BackupRekeyed(rekeyed) => scope.backups.contains(&rekeyed.backup),
             Event::EmergencyRehearsed(rehearsed) => scope.backups.contains(&rehearsed.backup),
@@ -489,6 +493,17 @@ fn evidence(timeline: &Timeline, recorded: &Recorded) -> Vec<(&'static str, Stri
         Event::BackupRemoved(e) => {
             add("backup", e.backup.to_string());
             add("reason", e.reason.clone());
+        }
+        Event::RestoreStarted(e) => {
+            add("backup", e.backup.to_string());
+            add("before", e.before.to_string());
+            add("after", e.after.to_string());
+            add("keep_as", e.keep_as.clone());
+            add("scratch", e.scratch.clone());
+            add("target_oid", e.target_oid.to_string());
+            add("restored_oid", e.restored_oid.to_string());
+            add("log_size", e.log_size.to_string());
+            add("server_major", e.server_major.to_string());
         }
         Event::TargetRestored(e) => {
             add("backup", e.backup.to_string());

@@ -184,6 +184,12 @@ impl History {
                     self.put_in(*remains);
                 }
             }
+            Some(Adopted::Regained(change)) => {
+                self.take_out(&change.version);
+                self.put_in((*change).clone());
+                let place = self.changes.partition_point(|other| other.seq <= change.seq);
+                self.changes.insert(place, *change);
+            }
         }
     }
 
@@ -258,6 +264,7 @@ impl Projection for History {
             | Event::BackupVerified(_)
             | Event::BackupFailed(_)
             | Event::BackupRemoved(_)
+            | Event::RestoreStarted(_)
             | Event::TargetRestored(_)
             | Event::BackupRekeyed(_)
             | Event::EmergencyFinished(_)

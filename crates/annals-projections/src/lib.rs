@@ -9,6 +9,7 @@ mod approvals;
 mod backups;
 mod bounds;
 mod diff;
+mod durations;
 mod emergency;
 mod explain;
 mod export;
@@ -26,9 +27,12 @@ mod timeline;
 pub use adoption::Announced;
 pub use applied::{AppliedSet, Execution};
 pub use approvals::{Approval, ApprovalBook, Revocation};
-pub use backups::{Backup, BackupCatalog, BackupCheck, BackupCondition, BackupFailure, Removal};
+pub use backups::{
+    Backup, BackupCatalog, BackupCheck, BackupCondition, BackupFailure, Rekeyed, Removal,
+};
 pub use bounds::{AnchorClaim, Chooser, ProvenTime, TimeBounds};
 pub use diff::{ApprovalTurn, Between, KeyTurn, Shift, StateDiff, Turn, Turned};
+pub use durations::{Durations, Measure, Measured, RunEnds};
 pub use emergency::{Emergency, EmergencyEnd};
 pub use explain::{Explained, Explanation, Question, Search};
 pub use export::{

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use annals_events::{
     BlobRef, CheckLevel, CheckResults, Digest, Direction, Effect, Event, FileRef, LeafHash,
-    ReconciledAs, Recorded, RunFinished, RunId, RunOutcome, RunStarted, Seq, StepKey, StepMode,
-    StepStarted, TargetIdentity, Timestamp, Version,
+    ReconciledAs, Recorded, RestoreStarted, RunFinished, RunId, RunOutcome, RunStarted, Seq,
+    StepKey, StepMode, StepStarted, TargetIdentity, Timestamp, Version,
 };
 use serde::{Deserialize, Serialize};
 
@@ -224,6 +224,9 @@ pub struct RecoveryState {
     /// Entries of an adoption that has not ended: they do not count yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub adopting: Vec<Announced>,
+    /// A restored backup that is about to take the place of the target, or has and nobody has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restoring: Option<RestoreStarted>,
 }
 
 impl RecoveryState {
@@ -306,12 +309,25 @@ impl RecoveryState {
             Some(Adopted::Lost { version, remains, .. }) => {
                 (version, remains.is_some_and(|change| change.direction == Direction::Up))
             }
+            Some(Adopted::Regained(change)) => (change.version, change.direction == Direction::Up),
         };
         self.newest_applied.remove(&version);
         if applied {
             self.newest_applied.push(version);
         }
         self.schema = None;
+    }
+
+    /// A backup has taken the place of the target.
+    fn restored(&mut self, run: RunId, outcome: RunOutcome) {
+        let Some(restore) = self.restoring.take_if(|restore| restore.run == run) else {
+            return;
+        };
+        if outcome == RunOutcome::Succeeded {
+            // What was half done when the backup was taken is half done in it, nothing else.
+            self.partial.retain(|_, step| step.seq.0 < restore.log_size);
+            (self.schema, self.drift) = (None, None);
+        }
     }
 
     fn run_started(&mut self, recorded: &Recorded, started: &RunStarted) {
@@ -378,6 +394,7 @@ impl Projection for RecoveryState {
                 for entry in ended(&mut self.adopting, finished) {
                     self.adopt(&entry);
                 }
+                self.restored(finished.run, finished.outcome);
                 self.run_finished(recorded, finished);
             }
             Event::SchemaRecorded(picture) => {
@@ -418,6 +435,7 @@ impl Projection for RecoveryState {
                 });
             }
             Event::DriftAccepted(_) => self.drift = None,
+            Event::RestoreStarted(started) => self.restoring = Some(started.clone()),
             Event::LogCreated(_)
             | Event::TargetRegistered(_)
             | Event::PlanMade(_)

@@ -213,11 +213,10 @@ impl Projection for State {
             Event::BackupVerified(verified) => self.backups.verified(recorded, verified),
             Event::BackupFailed(failed) => self.backups.failed(recorded, failed),
             Event::BackupRemoved(removed) => self.backups.removed(recorded, removed),
+            Event::BackupRekeyed(rekeyed) => self.backups.rekeyed(recorded, rekeyed),
             Event::ProofRecorded(proof) => self.proofs.recorded(recorded, proof),
             // Whoever writes them gives them a place here.
-            Event::TargetRestored(_)
-            | Event::BackupRekeyed(_)
-            | Event::EmergencyFinished(_)
+            Event::EmergencyFinished(_)
             | Event::EmergencyRehearsed(_)
             | Event::BreakGlassUsed(_)
             | Event::BreakGlassReviewed(_)
@@ -232,6 +231,8 @@ impl Projection for State {
             | Event::StepFailed(_)
             | Event::BaselineAdopted(_)
             | Event::DriftFound(_)
+            | Event::RestoreStarted(_)
+            | Event::TargetRestored(_)
             | Event::DriftAccepted(_)
             | Event::SchemaRecorded(_) => {}
         }

@@ -317,6 +317,11 @@ impl Timeline {
             }
             E::DriftAccepted(e) => (Note, drift_accepted(e)),
             E::ProofRecorded(e) => proof(e),
+            E::RestoreStarted(e) => {
+                let (backup, keep_as) = (short(&e.backup), &e.keep_as);
+                let kept = format!("what is there is kept as {keep_as}");
+                (Note, format!("backup {backup} is to take the place of the target; {kept}"))
+            }
             E::TargetRestored(e) => {
                 let kept = e.kept_as.as_ref().map(|name| format!("; what was there is {name}"));
                 let (backup, kept) = (short(&e.backup), kept.unwrap_or_default());
@@ -391,6 +396,8 @@ pub(crate) fn subject(event: &Event) -> (Option<RunId>, Option<u64>) {
         Event::EmergencyDeclared(e) => (Some(e.run), None),
         Event::BackupTaken(e) => (e.run, None),
         Event::BackupFailed(e) => (e.run, None),
+        Event::RestoreStarted(e) => (Some(e.run), None),
+        Event::TargetRestored(e) => (Some(e.run), None),
         Event::EmergencyFinished(e) => (Some(e.run), None),
         Event::BreakGlassUsed(e) => (Some(e.run), None),
         Event::BreakGlassReviewed(e) => (Some(e.run), None),
@@ -413,7 +420,6 @@ pub(crate) fn subject(event: &Event) -> (Option<RunId>, Option<u64>) {
         | Event::ApprovalRevoked(_)
         | Event::BackupVerified(_)
         | Event::BackupRemoved(_)
-        | Event::TargetRestored(_)
         | Event::BackupRekeyed(_)
         | Event::EmergencyRehearsed(_)
         | Event::ApproversChanged(_)
@@ -485,6 +491,7 @@ impl Projection for Timeline {
             | Event::BackupVerified(_)
             | Event::BackupFailed(_)
             | Event::BackupRemoved(_)
+            | Event::RestoreStarted(_)
             | Event::TargetRestored(_)
             | Event::BackupRekeyed(_)
             | Event::EmergencyFinished(_)
@@ -549,6 +556,12 @@ fn adopted(e: &BaselineAdopted) -> (Tone, String) {
         }
         (AdoptionBasis::Lost, true) => {
             (Tone::Note, format!("ledger row put back: {id} is {change} in the target{reason}"))
+        }
+        (AdoptionBasis::Restored, false) => {
+            (Tone::Note, format!("not in the restored backup: {id} is not {change} any more"))
+        }
+        (AdoptionBasis::Restored, true) => {
+            (Tone::Note, format!("back with the restored backup: {id} is {change}"))
         }
         (basis, _) => (Tone::Note, format!("adopted as {change} ({basis}): {id}{reason}")),
     }

@@ -105,3 +105,41 @@ fn a_row_that_was_put_back_changes_nothing() {
     let history: History = replay(&events);
     assert_eq!(history.changes().len(), 3);
 }
+
+#[test]
+fn a_restored_backup_takes_changes_away_and_brings_earlier_ones_back() {
+    // The rollback of 2 goes: what it had rolled back is applied again, without a word about it.
+    let gone = adopted(step(9, 2, 2), AdoptionBasis::Restored, false, Some(earlier(2, 1)));
+    assert_eq!(applied(&with(&[gone], RunOutcome::Succeeded)), [(1, 1), (2, 1)]);
+
+    // A first restore took both changes of 2; a second one brings them back, one behind the other.
+    let take = [
+        adopted(step(9, 2, 2), AdoptionBasis::Restored, false, None),
+        adopted(Step { step: 1, ..step(9, 2, 1) }, AdoptionBasis::Restored, false, None),
+    ];
+    let mut events: Vec<Event> = [past(), vec![run_started(9, Direction::Up, 2)]].concat();
+    events.extend(take);
+    events.push(run_finished(9, RunOutcome::Succeeded, None, 2));
+    let taken: History = replay(&Log::of(events.clone()));
+    assert_eq!((taken.changes().len(), taken.ordinal(&v(2))), (1, 0));
+    let bring = [
+        adopted(step(8, 2, 1), AdoptionBasis::Restored, true, Some(earlier(2, 1))),
+        adopted(
+            Step { step: 1, ..step(8, 2, 2) },
+            AdoptionBasis::Restored,
+            true,
+            Some(earlier(2, 2)),
+        ),
+    ];
+    events.push(run_started(8, Direction::Up, 2));
+    events.extend(bring);
+    let cut = events.clone();
+    events.push(run_finished(8, RunOutcome::Succeeded, None, 2));
+    assert_eq!(applied(&Log::of(cut)), [(1, 1)]);
+    let events = Log::of(events);
+    assert_eq!(applied(&events), [(1, 1)]);
+    let (history, state): (History, State) = (replay(&events), replay(&events));
+    let past: History = replay(&Log::of(past()));
+    assert_eq!(history.changes(), past.changes());
+    assert_eq!(state.applied.rolled_back().count(), 1);
+}

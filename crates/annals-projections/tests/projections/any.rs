@@ -17,7 +17,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         let direction = if up { Direction::Up } else { Direction::Down };
         Step { run: run(n), step, version, ordinal, direction }
     });
-    (step, 0..44u8, 1..4u64).prop_map(|(step, kind, number)| event_of(step, kind, number))
+    (step, 0..45u8, 1..4u64).prop_map(|(step, kind, number)| event_of(step, kind, number))
 }
 
 fn event_of(step: Step, kind: u8, number: u64) -> Event {
@@ -72,7 +72,15 @@ fn around(step: Step, kind: u8, number: u64) -> Event {
         27 => ApprovalRevoked { approval, reason }.into(),
         28 => {
             let kind = "full".to_owned();
-            BackupTaken { backup, bytes: number, kind, manifest: blob(), run: Some(run) }.into()
+            BackupTaken {
+                backup,
+                bytes: number,
+                duration_us: None,
+                kind,
+                manifest: blob(),
+                run: Some(run),
+            }
+            .into()
         }
         29 => BackupVerified { backup, depth, result }.into(),
         30 => BackupRemoved { backup, reason }.into(),
@@ -108,7 +116,7 @@ fn around(step: Step, kind: u8, number: u64) -> Event {
             version: v(number),
         }
         .into(),
-        37..=43 => recovery(run, backup, kind, number),
+        37..=44 => recovery(run, backup, kind, number),
         32 => adopted(step, AdoptionBasis::Declared, true, None),
         _ => adopted(step, AdoptionBasis::Lost, number == 1, None),
     }
@@ -125,10 +133,26 @@ fn recovery(run: RunId, backup: BackupId, kind: u8, number: u64) -> Event {
             before: None,
             kept_as: Some("kept".to_owned()),
             log_size: number,
+            run,
             server_major: 15,
         }
         .into(),
-        38 => BackupRekeyed { backup, bytes: number, recipients: Vec::new() }.into(),
+        44 => RestoreStarted {
+            after,
+            backup,
+            before: after,
+            keep_as: "kept".to_owned(),
+            log_size: number,
+            restored_oid: 2,
+            run,
+            scratch: "scratch".to_owned(),
+            server_major: 15,
+            target_oid: 1,
+        }
+        .into(),
+        38 => {
+            BackupRekeyed { backup, bytes: number, manifest: blob(), recipients: Vec::new() }.into()
+        }
         39 => EmergencyFinished {
             duration_us: number,
             lost_rows: Some(number),
@@ -153,7 +177,8 @@ fn recovery(run: RunId, backup: BackupId, kind: u8, number: u64) -> Event {
             BreakGlassUsed { journal: None, reason, run, without }.into()
         }
         42 => BreakGlassReviewed { note: "seen".to_owned(), run }.into(),
-        _ => ApproversChanged { approvers: number, before: None, list }.into(),
+        _ => ApproversChanged { approvers: number, before: None, list, signatures: Vec::new() }
+            .into(),
     }
 }
 

@@ -175,7 +175,7 @@ pub(crate) fn checked(result: CheckOutcome, findings: u64) -> Event {
         table_structure: result,
     };
     let level = CheckLevel::Full;
-    IntegrityChecked { checks, findings, level, report: blob(), result }.into()
+    IntegrityChecked { checks, duration_us: None, findings, level, report: blob(), result }.into()
 }
 
 /// An entry of an adoption in the run of `step`.

@@ -4,6 +4,7 @@
 
 mod adoption;
 mod any;
+mod durations;
 mod golden;
 mod known;
 mod made;

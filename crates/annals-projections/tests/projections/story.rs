@@ -184,7 +184,14 @@ impl Story {
         };
         let report = blob(&format!("{findings} findings"));
         let level = CheckLevel::Standard;
-        self.say(IntegrityChecked { checks, findings, level, report, result: indexes });
+        self.say(IntegrityChecked {
+            checks,
+            duration_us: None,
+            findings,
+            level,
+            report,
+            result: indexes,
+        });
     }
 
     fn read_migrations(&mut self, n: usize) {
@@ -214,7 +221,14 @@ impl Story {
     fn backed_up(&mut self, n: u128, for_run: Option<u128>) {
         let manifest = blob(&format!("manifest {n}"));
         let (kind, run) = ("full".to_owned(), for_run.map(run));
-        self.say(BackupTaken { backup: backup(n), bytes: 4_096 * n as u64, kind, manifest, run });
+        self.say(BackupTaken {
+            backup: backup(n),
+            bytes: 4_096 * n as u64,
+            duration_us: None,
+            kind,
+            manifest,
+            run,
+        });
     }
 
     fn looked_at_backup(&mut self, n: u128, depth: BackupDepth, result: CheckOutcome) {
@@ -370,7 +384,8 @@ fn brought_back(story: &mut Story) {
     });
     story.say(BreakGlassReviewed { note: "it was right".to_owned(), run: run(7) });
     let recipients = vec!["vault".to_owned()];
-    story.say(BackupRekeyed { backup: backup(2), bytes: 4160, recipients });
+    let manifest = blob("manifest 2, for others");
+    story.say(BackupRekeyed { backup: backup(2), bytes: 4160, manifest, recipients });
     story.say(EmergencyRehearsed {
         backup: backup(2),
         duration_us: 900_000,
@@ -380,15 +395,39 @@ fn brought_back(story: &mut Story) {
         to_version: Some("003".parse().unwrap()),
         way: EmergencyWay::Rollback,
     });
-    story.say(TargetRestored {
-        after: Digest::of(b"restored"),
+    restored(story);
+    let (list, signatures) = (blob("approvers"), Vec::new());
+    story.say(ApproversChanged { approvers: 3, before: None, list, signatures });
+}
+
+/// A backup takes the place of the target, and has every change the target had.
+fn restored(story: &mut Story) {
+    let (after, before) = (Digest::of(b"restored"), Digest::of(b"schema"));
+    let (direction, plan) = (Direction::Down, Digest::of(b"restore"));
+    story.say(RunStarted { direction, plan, run: run(20), steps: 0 });
+    story.say(RestoreStarted {
+        after,
         backup: backup(2),
-        before: Some(Digest::of(b"schema")),
+        before,
+        keep_as: "app_before_restore".to_owned(),
+        log_size: 40,
+        restored_oid: 20_002,
+        run: run(20),
+        scratch: "annals_restore_20".to_owned(),
+        server_major: 15,
+        target_oid: 16_384,
+    });
+    story.say(TargetRestored {
+        after,
+        backup: backup(2),
+        before: Some(before),
         kept_as: Some("app_before_restore".to_owned()),
         log_size: 40,
+        run: run(20),
         server_major: 15,
     });
-    story.say(ApproversChanged { approvers: 3, before: None, list: blob("approvers") });
+    let outcome = RunOutcome::Succeeded;
+    story.say(RunFinished { outcome, reason: None, run: run(20), steps_done: 0 });
 }
 
 /// A rollback is rehearsed; somebody makes an index by hand, and keeps it.
