@@ -1,6 +1,7 @@
 //! Takes the picture of a schema in one snapshot, with a handful of set-based queries.
 
 mod changes;
+mod prepared;
 mod queries;
 mod reader;
 mod rows;
@@ -34,7 +35,8 @@ const SETTINGS: &str = "SET LOCAL search_path = ''; SET LOCAL row_security = on;
      SET LOCAL extra_float_digits = 1; SET LOCAL bytea_output = 'hex'; \
      SET LOCAL xmlbinary = 'base64'; SET LOCAL lc_monetary = 'C'; SET LOCAL lc_numeric = 'C'; \
      SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0; \
-     SET LOCAL work_mem = '16MB'; SET LOCAL standard_conforming_strings = on";
+     SET LOCAL work_mem = '16MB'; SET LOCAL standard_conforming_strings = on; \
+     SET LOCAL plan_cache_mode = force_generic_plan";
 
 /// Kinds an ordinary role may be kept from reading, with what tells whether it is.
 const GUARDED: &[(ObjectKind, &str, &str)] = &[
@@ -128,7 +130,7 @@ fn is_a_race(fault: &Fault) -> bool {
 
 async fn read_whole(session: &mut Session, catalog: &Catalog) -> Result<Vec<Read>, Fault> {
     session.reset().await?;
-    let unreadable = begin(session, BEGIN).await?;
+    let (unreadable, _) = begin(session, BEGIN).await?;
     let read = read_groups(session, catalog, &unreadable).await;
     let ended = session.roll_back().await;
     let read = read?;
@@ -146,7 +148,7 @@ pub async fn read_schema_inside(
     scope: &SchemaScope,
 ) -> Result<Snapshot, Fault> {
     let catalog = Catalog::new(session.facts().major(), scope);
-    let unreadable = begin(session, BEGIN_INSIDE).await?;
+    let (unreadable, _) = begin(session, BEGIN_INSIDE).await?;
     let read = read_groups(session, &catalog, &unreadable).await;
     let ended = session.run(END_INSIDE).await;
     let read = read?;
@@ -154,10 +156,14 @@ pub async fn read_schema_inside(
     Ok(Snapshot::new(session.facts().major(), read.into_iter().map(|read| read.object)))
 }
 
-/// Begins to read. Returns the kinds this role may not read.
-async fn begin(session: &mut Session, how: &str) -> Result<Vec<ObjectKind>, Fault> {
+/// Begins to read. Returns the kinds this role may not read, and what is prepared.
+async fn begin(
+    session: &mut Session,
+    how: &str,
+) -> Result<(Vec<ObjectKind>, Option<String>), Fault> {
     let asked: Vec<&str> = GUARDED.iter().map(|(_, _, asked)| *asked).collect();
-    let sql = format!("{how}; {SETTINGS}; SELECT {}", asked.join(", "));
+    let mark = prepared::MARK;
+    let sql = format!("{how}; {SETTINGS}; SELECT {}, {mark} AS mark", asked.join(", "));
     let rows = session.rows(&sql).await?;
     let row = rows.first().ok_or_else(|| Fault::Protocol("no answer".to_owned()))?;
     let mut unreadable = Vec::new();
@@ -166,7 +172,7 @@ async fn begin(session: &mut Session, how: &str) -> Result<Vec<ObjectKind>, Faul
             unreadable.push(*kind);
         }
     }
-    Ok(unreadable)
+    Ok((unreadable, row.try_get("mark")?))
 }
 
 async fn read_groups(

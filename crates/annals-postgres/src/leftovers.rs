@@ -60,7 +60,9 @@ const QUERY: &str = "SELECT pg_catalog.jsonb_build_object(
        WHERE c.relnamespace = pg_catalog.pg_my_temp_schema() AND c.relkind IN ('r', 'v', 'S', 'p')),
     'role', CASE WHEN current_user::text <> $2 THEN current_user::text END,
     'settings', (SELECT pg_catalog.jsonb_agg(s.name ORDER BY s.name) FROM pg_catalog.pg_settings s
-       WHERE s.source = 'session' AND s.name <> ALL ($3::text[])),
+       WHERE s.source = 'session' AND s.name <> ALL ($3::text[]) AND (s.name, s.setting) NOT IN
+       (('application_name', $4), ('client_encoding', 'UTF8'), ('DateStyle', 'ISO, MDY'),
+        ('TimeZone', 'UTC'))),
     'channels', (SELECT pg_catalog.jsonb_agg(c) FROM pg_catalog.pg_listening_channels() c),
     'cursors', (SELECT pg_catalog.jsonb_agg(c.name ORDER BY c.name) FROM pg_catalog.pg_cursors c
        WHERE c.is_holdable))::text AS found";
@@ -122,10 +124,12 @@ impl Session {
     pub async fn clear_leftovers(&mut self, ours: LockKey) -> Result<Leftovers, Fault> {
         let own = OWN_SETTINGS.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let user = self.facts().user.clone();
+        let application = self.application.clone();
         let row = sqlx::query(QUERY)
             .bind(ours.number())
             .bind(user)
             .bind(own)
+            .bind(application)
             .fetch_one(self.connection())
             .await?;
         let found: String = row.try_get("found")?;

@@ -13,13 +13,16 @@ mod connect;
 mod copy;
 mod ddl_log;
 mod dump;
+mod ended;
 mod endpoint;
 mod fault;
+mod health;
 mod indexes;
 mod ledger;
 mod leftovers;
 mod line;
 mod lock;
+mod losses;
 mod occupancy;
 mod outside;
 mod parameters;
@@ -29,7 +32,9 @@ mod probe;
 mod rehearsal;
 pub mod sandbox;
 mod session;
+mod sizes;
 mod surroundings;
+mod swap;
 mod watch;
 
 pub use adoption::{
@@ -39,14 +44,19 @@ pub use backfills::{BackfillKey, BackfillProgress, BatchBounds, KeyLook};
 pub use batch::{StepBeginning, StepFault};
 pub use catalog::{SchemaReader, SchemaScope, read_schema, read_schema_inside};
 pub use checks::{
-    CheckLimits, CheckOptions, CheckProgress, Content, Report as CheckReport, Seen, Unmade, Why,
-    check as check_integrity, check_names,
+    CheckLimits, CheckOptions, CheckProgress, Content, NoCheckProgress, Report as CheckReport,
+    Seen, Unmade, Why, check as check_integrity, check_names,
 };
 pub use connect::{ConnectError, ConnectionSpec};
 pub use copy::CopyIn;
 pub use ddl_log::{DdlEntry, OWN_APPLICATION, TrackError, Tracking};
 pub use dump::{DumpError, DumpProgram, Section};
+pub use ended::Ended;
 pub use fault::{Fault, ServerError};
+pub use health::{
+    Activity, Bloat, ConnectionUse, IndexUse, LockWait, LongQuery, MAX_TABLES, Storage,
+    TableChoice, TableState,
+};
 pub use indexes::{
     IndexDefinition, IndexState, TableLook, UnderName, clone_name, definition_on_clone,
     drop_index_concurrently, index_state, look_at_table, reindex_leftovers, under_name,
@@ -55,6 +65,7 @@ pub use ledger::{KeptCheckpoint, LEDGER_SCHEMA, LedgerError, NewLedgerRow, State
 pub use leftovers::Leftovers;
 pub use line::{Attendance, Line};
 pub use lock::{LockHolder, LockKey};
+pub use losses::{Counted, RowCount};
 pub use occupancy::Occupancy;
 pub use outside::{
     Attachment, Existence, PartitionNode, attachment, existence, free_name, partition_tree,
@@ -67,4 +78,5 @@ pub use surroundings::{
     EventTrigger, LongTransaction, PreparedTransaction, Publication, ReplicationSlot, Surroundings,
     read_surroundings,
 };
+pub use swap::{Bound, DatabaseEntry, Guest};
 pub use watch::{Blocker, BuildProgress, Observed, Watch};

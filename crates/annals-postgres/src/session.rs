@@ -107,7 +107,7 @@ pub struct Session {
     line: Line,
     settings: SessionSettings,
     facts: ServerFacts,
-    application: String,
+    pub(crate) application: String,
 }
 
 /// What a file's SQL left in the session behind its transaction must not reach the next one.

@@ -133,7 +133,7 @@ async fn rehearse_in<P: Place>(
     let server_major = session.facts().major();
     let mut stage = Stage {
         relations: Relations::default(),
-        reader: SchemaReader::new(options.scope.clone()),
+        reader: SchemaReader::preparing(options.scope.clone()),
         now: None,
         place,
         options: *options,
@@ -281,7 +281,7 @@ impl<P: Place> Stage<'_, '_, P> {
 
     /// The reader of the main database. One that is not given back is replaced by a new one.
     fn take_reader(&mut self) -> SchemaReader {
-        std::mem::replace(&mut self.reader, SchemaReader::new(self.options.scope.clone()))
+        std::mem::replace(&mut self.reader, SchemaReader::preparing(self.options.scope.clone()))
     }
 
     async fn leave(&mut self) {
@@ -436,7 +436,7 @@ impl<P: Place> Stage<'_, '_, P> {
     ) -> Result<Sight, RehearsalError> {
         self.place.copy(MAIN, CLONE).await?;
         let mut session = connect(self.place, CLONE).await?;
-        let mut reader = SchemaReader::new(self.options.scope.clone());
+        let mut reader = SchemaReader::preparing(self.options.scope.clone());
         let then = Relations::read(&mut session).await?;
         let mut sight = Sight::default();
         let mut relations = then.clone();

@@ -19,6 +19,7 @@ mod values;
 pub use engine::{Audience, Batch, Item, NoAudience, RehearsalOptions, rehearse};
 pub use judge::{Seen, judge};
 pub use place::{Place, PlaceError, RehearsalError};
+pub use relations::rank as lock_strength;
 pub use report::{
     ChainPlace, FileFailure, FileSeen, LockSeen, LostColumn, LostRows, ObjectChange,
     ObjectDifference, REPORT_FORMAT, Rehearsal, RowsReport, Skipped, StatementSeen, StepProof,

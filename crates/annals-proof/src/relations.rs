@@ -39,7 +39,7 @@ const MODES: &[(&str, &str)] = &[
 const TOUCHES: usize = 2;
 
 /// How strong a mode is, from 0.
-pub(crate) fn rank(mode: &str) -> usize {
+pub fn rank(mode: &str) -> usize {
     let found = MODES.iter().position(|(held, spelled)| mode == *held || mode == *spelled);
     found.unwrap_or_default()
 }

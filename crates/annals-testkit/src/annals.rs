@@ -1,6 +1,7 @@
 //! Runs the program as a user would: its own environment, its own folder.
 
 use std::fmt::Write as _;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -100,6 +101,17 @@ impl Running {
     /// Sends it a signal by name, such as `INT`.
     pub fn signal(&self, name: &str) {
         kill(u64::from(self.pid()), name);
+    }
+
+    /// The next line it prints, as soon as it is there.
+    pub fn line(&mut self) -> String {
+        let (mut line, mut byte) = (Vec::new(), [0]);
+        let out = self.child.stdout.as_mut().expect("its output is read by the test");
+        // Byte by byte: what stands behind the line is left for whoever waits for the end.
+        while matches!(out.read(&mut byte), Ok(1)) && byte[0] != b'\n' {
+            line.push(byte[0]);
+        }
+        String::from_utf8_lossy(&line).into_owned()
     }
 
     /// Waits for its end.

@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
+use super::prepared::{Query, execute};
 use crate::fault::Fault;
 use crate::session::Session;
 
@@ -31,6 +32,17 @@ const fn watched(catalog: &'static str, class: &'static str, id: &'static str) -
 
 const fn alone(catalog: &'static str, class: &'static str, id: &'static str) -> Watched {
     Watched { goes_alone: true, ..watched(catalog, class, id) }
+}
+
+impl Watched {
+    /// Whether its rows belong to what is neither a relation nor a function nor a type. A comment
+    /// says by itself what it is on.
+    fn is_around(&self) -> bool {
+        !matches!(
+            self.class,
+            "'pg_class'::regclass" | "'pg_proc'::regclass" | "'pg_type'::regclass" | "t.classoid"
+        )
+    }
 }
 
 /// Members of extensions come and go with these rows.
@@ -130,6 +142,16 @@ pub(super) struct Id {
     pub(super) id: u32,
 }
 
+/// OIDs of `pg_class`, `pg_proc` and `pg_type`, the same on every server.
+const UNITS: [u32; 3] = [1259, 1255, 1247];
+
+impl Id {
+    /// Whether it is neither a relation nor a function nor a type.
+    fn is_around(&self) -> bool {
+        !UNITS.contains(&self.class)
+    }
+}
+
 /// The catalog as it was counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Count {
@@ -142,6 +164,8 @@ pub(super) struct Count {
     uncounted: bool,
     /// What an open transaction has written: it can be rolled back, and old rows come back then.
     suspects: BTreeSet<Id>,
+    /// The same of what was removed from the surroundings.
+    suspicious: bool,
     /// It was counted inside of such a transaction.
     inside: bool,
 }
@@ -152,7 +176,12 @@ pub(super) enum Changes {
     /// Nothing.
     Nothing,
     /// Only what these are and what depends on them.
-    Of(BTreeSet<Id>),
+    Of {
+        /// They.
+        ids: BTreeSet<Id>,
+        /// Whether what is neither a relation nor a function nor a type is among them.
+        around: bool,
+    },
     /// It cannot be told.
     Unclear,
 }
@@ -200,6 +229,31 @@ pub(super) struct Asked<'a> {
     pub(super) uncounted: &'a [&'static str],
     /// Whether the transaction has begun before, and may have written.
     pub(super) inside: bool,
+    /// Whether the session has what [`Asked::queries`] names.
+    pub(super) prepared: bool,
+}
+
+impl Asked<'_> {
+    /// What is asked again and again.
+    pub(super) fn queries(&self) -> Vec<Query> {
+        let fresh = Query { name: "fresh".to_owned(), types: "xid", text: fresh(self, "$1") };
+        let alone = readable(self.major, self.settings).filter(|(_, of)| of.goes_alone);
+        let alone = alone.map(|(at, of)| {
+            let text = select(at, of, "");
+            Query { name: format!("alone_{at}"), types: "", text }
+        });
+        std::iter::once(fresh).chain(alone).collect()
+    }
+}
+
+/// Asks for the rows written since a transaction, an expression.
+fn fresh(asked: &Asked<'_>, oldest: &str) -> String {
+    let fresh = format!(" FILTER (WHERE age(t.xmin) <= age({oldest}))");
+    let mut sql = preamble(asked.uncounted);
+    for (at, of) in readable(asked.major, asked.settings) {
+        let _ = write!(sql, " UNION ALL {}", select(at, of, &fresh));
+    }
+    sql
 }
 
 impl Count {
@@ -217,6 +271,8 @@ impl Count {
             catalogs: vec![(0, Vec::new()); WATCHED.len()],
             uncounted: false,
             suspects: BTreeSet::new(),
+            // What was removed before is not known.
+            suspicious: asked.inside,
             inside: asked.inside,
         };
         for row in &session.rows(&sql).await? {
@@ -239,11 +295,12 @@ impl Count {
 
     /// Asks for the rows written since.
     fn fresh(&self, asked: &Asked<'_>) -> String {
-        let fresh = format!(" FILTER (WHERE age(t.xmin) <= age('{}'::xid))", self.oldest);
-        let mut sql = preamble(asked.uncounted);
-        for (at, of) in readable(asked.major, asked.settings) {
-            let _ = write!(sql, " UNION ALL {}", select(at, of, &fresh));
+        let oldest = format!("'{}'::xid", self.oldest);
+        if !asked.prepared {
+            return fresh(asked, &oldest);
         }
+        let mut sql = String::new();
+        execute(&mut sql, "fresh", &oldest);
         sql
     }
 
@@ -262,10 +319,11 @@ impl Count {
     ) -> Result<Changes, Fault> {
         let sql = self.fresh(asked);
         let mut changed = std::mem::take(&mut self.suspects);
+        let mut around = std::mem::take(&mut self.suspicious);
         let mut before = self.clone();
         // One row that came back and one that is gone leave a count as it was.
         let doubtful = asked.inside || self.inside;
-        let (mut lost, mut something) = (Vec::new(), !changed.is_empty());
+        let (mut lost, mut something) = (Vec::new(), around || !changed.is_empty());
         for row in &session.rows(&sql).await? {
             let (at, rows, ids) = read(row)?;
             let Some(at) = at else {
@@ -279,6 +337,7 @@ impl Count {
                 return Ok(Changes::Unclear);
             }
             something |= gone || !ids.is_empty();
+            around |= gone && WATCHED[at].is_around();
             changed.extend(ids.iter().copied());
             if WATCHED[at].goes_alone && (gone || doubtful) {
                 lost.push(at);
@@ -293,8 +352,15 @@ impl Count {
             return Ok(Changes::Unclear);
         }
         if !lost.is_empty() {
-            let which = lost.iter().map(|at| select(*at, &WATCHED[*at], ""));
-            let sql = which.collect::<Vec<_>>().join(" UNION ALL ");
+            let mut sql = String::new();
+            for at in &lost {
+                match asked.prepared {
+                    true => execute(&mut sql, &format!("alone_{at}"), ""),
+                    false => {
+                        let _ = writeln!(sql, "{};", select(*at, &WATCHED[*at], ""));
+                    }
+                }
+            }
             for row in &session.rows(&sql).await? {
                 let (Some(at), rows, ids) = read(row)? else { continue };
                 let now = parse(ids)?;
@@ -311,12 +377,14 @@ impl Count {
         if !changed.iter().all(normal) {
             return Ok(Changes::Unclear);
         }
+        around |= self.uncounted || before.uncounted || changed.iter().any(Id::is_around);
         self.inside = asked.inside;
         if asked.inside {
             self.suspects.clone_from(&changed);
+            self.suspicious = around;
         }
-        match something || self.uncounted || before.uncounted {
-            true => Ok(Changes::Of(changed)),
+        match something || around {
+            true => Ok(Changes::Of { ids: changed, around }),
             false => Ok(Changes::Nothing),
         }
     }

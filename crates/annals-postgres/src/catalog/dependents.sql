@@ -1,6 +1,7 @@
 -- What the text of which may have changed with the objects `start`: those that depend on them. What
 -- is a type, function or operator has a name made of other names; what depends on that is followed
--- as well. @start: rows of (class, id). Gives the unit each belongs to.
+-- as well. @start: rows of (class, id). Gives the unit each belongs to; without an id: something
+-- among them is one of the surroundings, or belongs to an extension, whose grants stand there.
 WITH RECURSIVE start (class, id) AS (
     @start
 ), found (class, id, further) AS (
@@ -31,3 +32,7 @@ WITH RECURSIVE start (class, id) AS (
     UNION SELECT false, s.id FROM start s WHERE s.class = 'pg_class'::regclass
 )
 SELECT routine, id::int8 AS id FROM unit WHERE id IS NOT NULL
+UNION ALL
+SELECT false, NULL WHERE EXISTS (
+    SELECT FROM found f WHERE f.class <> ALL ('{pg_class, pg_proc, pg_type, pg_constraint, pg_attrdef, pg_trigger, pg_rewrite, pg_policy, pg_statistic_ext}'::regclass[]::oid[])
+       OR EXISTS (SELECT FROM pg_depend m WHERE m.classid = f.class AND m.objid = f.id AND m.deptype IN ('e', 'x')))

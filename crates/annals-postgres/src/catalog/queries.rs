@@ -65,6 +65,8 @@ pub(super) enum Only<'a> {
     All,
     /// These, by OID.
     Units(&'a [u32]),
+    /// Those a parameter gives.
+    Given,
 }
 
 /// What a query stands under.
@@ -94,12 +96,22 @@ impl Catalog {
 
     /// The queries of a group, one behind the other. Of `skipped` kinds there is none.
     pub(super) fn queries(&self, group: Group, only: Only<'_>, skipped: &[&str]) -> String {
+        let mut all = String::new();
+        for query in self.each(group, only, skipped) {
+            all.push_str(&query);
+            all.push_str(";\n");
+        }
+        all
+    }
+
+    /// The queries of a group. Of `skipped` kinds there is none.
+    pub(super) fn each(&self, group: Group, only: Only<'_>, skipped: &[&str]) -> Vec<String> {
         let text = match group {
             Group::Relations => RELATIONS,
             Group::Routines => ROUTINES,
             Group::Surroundings => SURROUNDINGS,
         };
-        let mut all = String::with_capacity(2 * text.len());
+        let mut all = Vec::new();
         for query in text.split("-- query ").skip(1) {
             let (name, query) = query.split_once('\n').unwrap_or((query, ""));
             if skipped.contains(&name) {
@@ -107,8 +119,7 @@ impl Catalog {
             }
             let query = self.expand(query, only);
             if !query.trim().is_empty() {
-                all.push_str(query.trim_end());
-                all.push_str(";\n");
+                all.push(query.trim_end().to_owned());
             }
         }
         all
@@ -134,6 +145,7 @@ impl Catalog {
                 "only" => match only {
                     Only::All => "true".to_owned(),
                     Only::Units(units) => format!("{} = ANY ({})", arguments[0], oids(units)),
+                    Only::Given => format!("{} = ANY ($1)", arguments[0]),
                 },
                 other => unreachable!("invariant: no query says @{other}"),
             };

@@ -6,7 +6,8 @@ use annals_schema::{ObjectKey, ObjectKind, Snapshot};
 use sqlx::Row;
 
 use super::changes::{Asked, Changes, Count, Id};
-use super::queries::{Catalog, Group, Only};
+use super::prepared::{Prepared, Query, execute};
+use super::queries::{Catalog, Group, Only, oids};
 use super::rows::Read;
 use super::{BEGIN, BEGIN_INSIDE, END_INSIDE, SchemaScope};
 use super::{begin, fetch, is_a_race, note, read_groups, skipped};
@@ -28,6 +29,8 @@ pub struct SchemaReader {
     scope: SchemaScope,
     last: Option<Picture>,
     full_reads: u64,
+    /// Where sessions belong to nobody else, what is asked is prepared there.
+    prepared: Option<Prepared>,
 }
 
 /// The last picture.
@@ -54,7 +57,13 @@ enum Place {
 impl SchemaReader {
     /// A reader that has read nothing yet.
     pub const fn new(scope: SchemaScope) -> Self {
-        Self { scope, last: None, full_reads: 0 }
+        Self { scope, last: None, full_reads: 0, prepared: None }
+    }
+
+    /// A reader that prepares its queries in the sessions it reads by: worth it near the server,
+    /// and for many pictures. They stay there as prepared statements, `annals_catalog_…`.
+    pub fn preparing(scope: SchemaScope) -> Self {
+        Self { prepared: Some(Prepared::default()), ..Self::new(scope) }
     }
 
     /// How often everything was read.
@@ -87,7 +96,7 @@ impl SchemaReader {
     }
 
     async fn read_in(&mut self, session: &mut Session, place: Place) -> Result<Snapshot, Fault> {
-        let unreadable = match place {
+        let (unreadable, mark) = match place {
             Place::Own => {
                 session.reset().await?;
                 begin(session, BEGIN).await?
@@ -96,7 +105,8 @@ impl SchemaReader {
         };
         let last = self.last.take();
         let inside = matches!(place, Place::Inside);
-        let read = self.bring_up_to_date(session, last, unreadable, inside).await;
+        let mark = mark.as_deref();
+        let read = self.bring_up_to_date(session, last, unreadable, inside, mark).await;
         let ended = match place {
             Place::Own => session.roll_back().await,
             Place::Inside => session.run(END_INSIDE).await,
@@ -114,6 +124,7 @@ impl SchemaReader {
         last: Option<Picture>,
         unreadable: Vec<ObjectKind>,
         inside: bool,
+        mark: Option<&str>,
     ) -> Result<Picture, Fault> {
         let catalog = Catalog::new(session.facts().major(), &self.scope);
         let identity = &session.facts().identity;
@@ -125,18 +136,30 @@ impl SchemaReader {
         ]
         .into_iter()
         .filter_map(|(kind, from)| may(kind).then_some(from))
+        // A label names what it is on; that has no dependence on it.
+        .chain(["pg_catalog.pg_seclabel"])
         .collect();
         let major = session.facts().major();
         let settings = may(ObjectKind::Setting);
-        let asked = Asked { major, settings, uncounted: &uncounted, inside };
+        let mut asked = Asked { major, settings, uncounted: &uncounted, inside, prepared: false };
+        if let Some(prepared) = &mut self.prepared {
+            let from = format!("{major} {settings} {uncounted:?} {unreadable:?}");
+            if !prepared.are_there(&from, mark) {
+                let queries = queries(&catalog, &asked, &skipped(&unreadable));
+                prepared.prepare(session, from, queries).await?;
+            }
+            asked.prepared = true;
+        }
         let same = |last: &Picture| last.database == database && last.unreadable == unreadable;
         let mut counted = None;
         if let Some(mut last) = last.filter(same) {
             match last.count.renew(session, &asked).await? {
                 Changes::Nothing => return Ok(last),
-                Changes::Of(changed) => {
-                    if let Some(units) = dependents(session, &changed).await? {
-                        last.read_again(session, &catalog, &units).await?;
+                Changes::Of { ids, around } => {
+                    let units = dependents(session, &ids, around, asked.prepared).await?;
+                    if let Some(units) = units {
+                        let prepared = self.prepared.as_ref();
+                        last.read_again(session, &catalog, &units, prepared).await?;
                         return Ok(last);
                     }
                     // Too many to be read one by one, but counted they are.
@@ -163,56 +186,123 @@ impl SchemaReader {
     }
 }
 
-/// Units to be read again: relations, routines.
-type Units = (BTreeSet<u32>, BTreeSet<u32>);
+/// Asks for the dependents of objects by their catalogs and OIDs, two arrays.
+fn dependents_of(classes: &str, ids: &str) -> String {
+    let start = format!(
+        "SELECT v.class, v.id FROM unnest({classes}, {ids}) v (class, id) \
+         WHERE v.class <> 'pg_namespace'::regclass"
+    );
+    DEPENDENTS.replacen("    @start", &start, 1)
+}
+
+/// Everything that is asked to bring a picture up to date.
+fn queries(catalog: &Catalog, asked: &Asked<'_>, skipped: &[&str]) -> Vec<Query> {
+    let mut queries = asked.queries();
+    let (types, text) = ("oid[], oid[]", dependents_of("$1", "$2"));
+    queries.push(Query { name: "dependents".to_owned(), types, text });
+    let groups = [
+        (Group::Relations, Only::Given, "oid[]"),
+        (Group::Routines, Only::Given, "oid[]"),
+        (Group::Surroundings, Only::All, ""),
+    ];
+    for (group, only, types) in groups {
+        for (at, text) in catalog.each(group, only, skipped).into_iter().enumerate() {
+            queries.push(Query { name: format!("{}_{at}", word(group)), types, text });
+        }
+    }
+    queries
+}
+
+const fn word(group: Group) -> &'static str {
+    match group {
+        Group::Relations => "relations",
+        Group::Routines => "routines",
+        Group::Surroundings => "surroundings",
+    }
+}
+
+/// What is to be read again.
+#[derive(Debug, Default)]
+struct Units {
+    relations: BTreeSet<u32>,
+    routines: BTreeSet<u32>,
+    surroundings: bool,
+}
 
 /// The units of what has changed and of what depends on it; none if they are too many.
-async fn dependents(session: &mut Session, changed: &BTreeSet<Id>) -> Result<Option<Units>, Fault> {
+async fn dependents(
+    session: &mut Session,
+    changed: &BTreeSet<Id>,
+    around: bool,
+    prepared: bool,
+) -> Result<Option<Units>, Fault> {
     if changed.len() > MANY {
         return Ok(None);
     }
-    let (mut relations, mut routines) = (BTreeSet::new(), BTreeSet::new());
+    let mut units = Units { surroundings: around, ..Units::default() };
     // A schema is what everything in it depends on, for its name alone.
     let ids = changed.iter().filter(|id| id.id >= super::changes::FIRST_NORMAL);
-    let ids: Vec<String> = ids.map(|id| format!("({}::oid, {}::oid)", id.class, id.id)).collect();
+    let (classes, ids): (Vec<u32>, Vec<u32>) = ids.map(|id| (id.class, id.id)).unzip();
     if ids.is_empty() {
-        return Ok(Some((relations, routines)));
+        return Ok(Some(units));
     }
-    let start = format!(
-        "SELECT * FROM (VALUES {}) v (class, id) WHERE class <> 'pg_namespace'::regclass",
-        ids.join(", ")
-    );
-    for row in &session.rows(&DEPENDENTS.replacen("    @start", &start, 1)).await? {
-        let id: i64 = row.try_get("id")?;
+    let (classes, ids) = (oids(&classes), oids(&ids));
+    let mut sql = String::new();
+    match prepared {
+        true => execute(&mut sql, "dependents", &format!("{classes}, {ids}")),
+        false => sql = dependents_of(&classes, &ids),
+    }
+    for row in &session.rows(&sql).await? {
+        let Some(id) = row.try_get::<Option<i64>, _>("id")? else {
+            units.surroundings = true;
+            continue;
+        };
         let id = u32::try_from(id).map_err(|_| Fault::Protocol("an OID".to_owned()))?;
-        let units = if row.try_get("routine")? { &mut routines } else { &mut relations };
-        units.insert(id);
+        let of = if row.try_get("routine")? { &mut units.routines } else { &mut units.relations };
+        of.insert(id);
     }
-    let few = relations.len() + routines.len() <= MANY;
-    Ok(few.then_some((relations, routines)))
+    let few = units.relations.len() + units.routines.len() <= MANY;
+    Ok(few.then_some(units))
 }
 
 impl Picture {
-    /// Reads some units anew, and all that belongs to none.
+    /// Reads some units anew.
     async fn read_again(
         &mut self,
         session: &mut Session,
         catalog: &Catalog,
-        (relations, routines): &Units,
+        again: &Units,
+        prepared: Option<&Prepared>,
     ) -> Result<(), Fault> {
+        let ask = |sql: &mut String, group: Group, only: Only<'_>| {
+            let Some(prepared) = prepared else {
+                return sql.push_str(&catalog.queries(group, only, &skipped(&self.unreadable)));
+            };
+            let units = if let Only::Units(units) = only { oids(units) } else { String::new() };
+            prepared.of(word(group)).for_each(|name| execute(sql, name, &units));
+        };
         let mut sql = String::new();
-        let mut units = BTreeSet::from([(Group::Surroundings, 0)]);
-        for (group, ids) in [(Group::Relations, relations), (Group::Routines, routines)] {
+        let mut units = BTreeSet::new();
+        for (group, ids) in
+            [(Group::Relations, &again.relations), (Group::Routines, &again.routines)]
+        {
             units.extend(ids.iter().map(|id| (group, *id)));
             let ids: Vec<u32> = ids.iter().copied().collect();
             if !ids.is_empty() {
-                sql.push_str(&catalog.queries(group, Only::Units(&ids), &[]));
+                ask(&mut sql, group, Only::Units(&ids));
             }
         }
-        let skipped = skipped(&self.unreadable);
-        sql.push_str(&catalog.queries(Group::Surroundings, Only::All, &skipped));
+        if again.surroundings {
+            units.insert((Group::Surroundings, 0));
+            ask(&mut sql, Group::Surroundings, Only::All);
+        }
+        if units.is_empty() {
+            return Ok(());
+        }
         let mut read = fetch(session, &sql).await?;
-        read.extend(self.unreadable.iter().map(|kind| note(*kind)));
+        if again.surroundings {
+            read.extend(self.unreadable.iter().map(|kind| note(*kind)));
+        }
         self.put(read, &units);
         Ok(())
     }

@@ -22,10 +22,12 @@ fn read_again(client: &mut Client, reader: &mut SchemaReader, after: &str) {
 fn after_every_statement_the_picture_is_the_one_read_anew() {
     let server = Server::start();
     let mut client = Client::new(&server);
-    let mut reader = SchemaReader::new(SchemaScope::of(Platform::Plain));
+    let scope = SchemaScope::of(Platform::Plain);
+    let mut reader = SchemaReader::new(scope.clone());
+    let mut preparing = SchemaReader::preparing(scope);
     let major = client.major();
     let all = [statements(EVERYTHING, major), statements(CHANGES, major)].concat();
-    let (mut shown, mut wrong) = (0, Vec::new());
+    let (mut shown, mut wrong, mut at) = (0, Vec::new(), 0);
     let mut last = client.read();
     for statement in &all {
         if let Err(fault) = client.try_run(statement) {
@@ -37,6 +39,15 @@ fn after_every_statement_the_picture_is_the_one_read_anew() {
         let read = read.unwrap_or_else(|fault| panic!("{statement}: {fault}"));
         if read != now {
             wrong.push(format!("{statement}\n    {:?}", diff(&now, &read)));
+        }
+        // Half of them see the changes of two statements at once.
+        at += 1;
+        if at % 2 == 0 {
+            let read = client.runtime.block_on(preparing.read(&mut client.session));
+            let read = read.unwrap_or_else(|fault| panic!("{statement}: {fault}"));
+            if read != now {
+                wrong.push(format!("prepared: {statement}\n    {:?}", diff(&now, &read)));
+            }
         }
         shown += usize::from(now != last);
         last = now;
@@ -89,6 +100,66 @@ fn a_transaction_is_read_from_inside_and_what_is_rolled_back_is_gone() {
     assert_eq!(fresh, before);
     let read = client.runtime.block_on(reader.read(&mut client.session));
     assert_eq!(read.unwrap(), fresh);
+}
+
+#[test]
+fn what_is_removed_inside_and_comes_back_is_not_missed() {
+    let server = Server::start();
+    let mut client = Client::new(&server);
+    client.run(
+        "CREATE TABLE t (id int PRIMARY KEY); CREATE PUBLICATION a FOR TABLE t; \
+         CREATE PUBLICATION b FOR TABLE t; CREATE SCHEMA s",
+    );
+    let scope = SchemaScope::of(Platform::Plain);
+    for mut reader in [SchemaReader::new(scope.clone()), SchemaReader::preparing(scope.clone())] {
+        client.run("BEGIN; SAVEPOINT before");
+        for sql in [
+            "DROP PUBLICATION a",
+            "DROP PUBLICATION b",
+            "ALTER TABLE t RENAME TO u",
+            "ALTER TABLE t SET SCHEMA s",
+            "GRANT USAGE ON SCHEMA s TO PUBLIC",
+            "COMMENT ON PUBLICATION a IS 'x'",
+        ] {
+            client.run(sql);
+            let fresh = client.runtime.block_on(read_schema_inside(&mut client.session, &scope));
+            let read = client.runtime.block_on(reader.read_inside(&mut client.session)).unwrap();
+            assert_eq!(diff(&fresh.unwrap(), &read), [], "{sql}");
+            client.run("ROLLBACK TO before");
+        }
+        client.run("ROLLBACK");
+    }
+}
+
+#[test]
+fn prepared_queries_a_file_takes_away_or_replaces_are_prepared_again() {
+    let server = Server::start();
+    let mut client = Client::new(&server);
+    client.run("CREATE TABLE t (id int PRIMARY KEY)");
+    let mut reader = SchemaReader::preparing(SchemaScope::of(Platform::Plain));
+    read_again(&mut client, &mut reader, "nothing");
+    client.run(
+        "DO $$ BEGIN ASSERT (SELECT count(*) FROM pg_prepared_statements \
+         WHERE name ~ '^annals_catalog_relations_') = 10; END $$",
+    );
+    for sql in [
+        "DEALLOCATE ALL",
+        "DISCARD ALL",
+        "DEALLOCATE annals_catalog_relations_0",
+        "DEALLOCATE annals_catalog_relations_0; PREPARE annals_catalog_relations_0 (oid[]) AS SELECT 1",
+        "DEALLOCATE annals_catalog_fresh; PREPARE annals_catalog_fresh (xid) AS SELECT 1",
+        "PREPARE annals_catalog_another AS SELECT 1",
+        "SET search_path = 't'; CREATE SCHEMA t",
+    ] {
+        client.run(sql);
+        client.run("ALTER TABLE public.t ADD COLUMN c int");
+        read_again(&mut client, &mut reader, sql);
+        client.run("ALTER TABLE public.t DROP COLUMN c; CREATE TYPE public.e AS ENUM ('a')");
+        read_again(&mut client, &mut reader, sql);
+        client.run("DROP TYPE public.e");
+        read_again(&mut client, &mut reader, sql);
+    }
+    assert!(reader.full_reads() <= 2, "{}", reader.full_reads());
 }
 
 #[test]

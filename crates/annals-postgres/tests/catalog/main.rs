@@ -6,3 +6,4 @@
 mod again;
 mod client;
 mod everything;
+mod quiet;
