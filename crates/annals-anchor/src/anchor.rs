@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use crate::credentials::Variables;
+use annals_objects::{Limits, Variables};
+
 use crate::directory::DirectoryShelf;
 use crate::download::{Download, download_from};
 use crate::error::AnchorError;
 use crate::exhibit::{Exhibit, ObjectPath};
-use crate::limits::{Limits, MAX_OBJECT_BYTES};
+use crate::limits::MAX_OBJECT_BYTES;
 use crate::place::AnchorPlace;
 use crate::publish::{OpenNote, Receipt, publish_to};
 use crate::s3::S3Shelf;

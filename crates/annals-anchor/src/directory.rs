@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use annals_events::Digest;
+use annals_objects::Limits;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
@@ -17,7 +18,7 @@ use rustix::io::Errno;
 use crate::download::LocalFile;
 use crate::error::AnchorError;
 use crate::exhibit::{ObjectPath, UnsafePath, is_layout_root};
-use crate::limits::{Limits, MAX_NOTE_BYTES, MAX_OBJECT_BYTES};
+use crate::limits::{MAX_NOTE_BYTES, MAX_OBJECT_BYTES};
 use crate::shelf::{Found, Held, Placed, Shelf, Swap, Version};
 
 /// Locked by the one publisher.

@@ -13,8 +13,6 @@
 //! What a copy promises, and what a crash leaves, stands at [`publish_to`].
 
 mod anchor;
-mod connection;
-mod credentials;
 mod directory;
 mod download;
 mod error;
@@ -22,19 +20,18 @@ mod exhibit;
 mod limits;
 mod place;
 mod publish;
-mod reason;
 mod s3;
 mod segments;
 mod shelf;
 
 pub use anchor::Anchor;
-pub use credentials::{Credentials, Variables};
+pub use annals_objects::{Limits, ParsePlaceError, S3Place, Variables};
 pub use directory::DirectoryShelf;
 pub use download::{Download, LocalFile, download_from};
 pub use error::{AnchorError, BoxError};
 pub use exhibit::{Exhibit, Object, ObjectPath, UnsafePath};
-pub use limits::{Limits, MAX_NOTE_BYTES, MAX_OBJECT_BYTES};
-pub use place::{AnchorPlace, ParsePlaceError, S3Place};
+pub use limits::{MAX_NOTE_BYTES, MAX_OBJECT_BYTES};
+pub use place::AnchorPlace;
 pub use publish::{OpenNote, Receipt, publish_to};
 pub use s3::S3Shelf;
 pub use shelf::{Found, Held, Placed, Shelf, Swap, Version};

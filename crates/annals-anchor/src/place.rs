@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use http::Uri;
+use annals_objects::{ParsePlaceError, S3Place};
 
 /// Where an anchor is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,149 +18,23 @@ pub enum AnchorPlace {
     S3(S3Place),
 }
 
-/// Where in an S3-compatible store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct S3Place {
-    /// The bucket. It must exist.
-    pub bucket: String,
-    /// What the key of every object begins with, without `/` at its ends; may be empty.
-    pub prefix: String,
-    /// The store, where it is not AWS: `https://host[:port]`.
-    pub endpoint: Option<String>,
-    /// The region; for a store with an endpoint of its own `us-east-1` by default.
-    pub region: Option<String>,
-    /// Whether `endpoint` may be `http://`. Only an endpoint on loopback may.
-    pub allow_http: bool,
-}
-
-/// Text that does not say where an anchor is.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not an anchor: {0}")]
-pub struct ParsePlaceError(pub(crate) String);
-
-/// The longest prefix, in bytes: a key has at most 1,024, a path of ours 255.
-const MAX_PREFIX_BYTES: usize = 512;
-
-fn refuse<T>(reason: impl Into<String>) -> Result<T, ParsePlaceError> {
-    Err(ParsePlaceError(reason.into()))
-}
-
-fn check_bucket(bucket: &str) -> Result<(), ParsePlaceError> {
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-".contains(&b);
-    if !(3..=63).contains(&bucket.len()) || !bucket.bytes().all(allowed) {
-        return refuse("a bucket's name has 3 to 63 characters of a-z 0-9 . -");
-    }
-    Ok(())
-}
-
-fn check_prefix(prefix: &str) -> Result<(), ParsePlaceError> {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-    let part_is_safe = |part: &str| {
-        !part.is_empty() && part.bytes().all(allowed) && !part.trim_matches('.').is_empty()
-    };
-    if prefix.is_empty() || prefix.len() <= MAX_PREFIX_BYTES && prefix.split('/').all(part_is_safe)
-    {
-        return Ok(());
-    }
-    refuse("a prefix has parts of A-Z a-z 0-9 . _ - joined by '/', at most 512 characters")
-}
-
-/// Checks that requests to `endpoint` are encrypted, or never leave this machine.
-fn check_endpoint(endpoint: &str, allow_http: bool) -> Result<(), ParsePlaceError> {
-    let Ok(uri) = endpoint.parse::<Uri>() else {
-        return refuse("the endpoint is not a URL");
-    };
-    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return refuse("an endpoint is https://host[:port]");
-    };
-    if authority.as_str().contains('@') {
-        // The text is not repeated: it holds a secret.
-        return refuse("an endpoint holds no user and no password");
-    }
-    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-        return refuse("an endpoint is https://host[:port] without a path");
-    }
-    let host = authority.host().trim_matches(['[', ']']);
-    let loopback = host == "localhost"
-        || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
-    match scheme {
-        "https" => Ok(()),
-        "http" if !loopback => {
-            refuse(format!("the endpoint {endpoint} is http, which only loopback may be"))
-        }
-        "http" if !allow_http => refuse(format!("the endpoint {endpoint} is http: set allow_http")),
-        "http" => Ok(()),
-        _ => refuse("an endpoint is https://host[:port]"),
-    }
-}
-
-impl S3Place {
-    /// A place in AWS, or wherever the variables given later say.
-    ///
-    /// # Errors
-    ///
-    /// When bucket or prefix has another form.
-    pub fn new(bucket: &str, prefix: &str) -> Result<Self, ParsePlaceError> {
-        let place = Self {
-            bucket: bucket.to_owned(),
-            prefix: prefix.trim_end_matches('/').to_owned(),
-            endpoint: None,
-            region: None,
-            allow_http: false,
-        };
-        place.check()?;
-        Ok(place)
-    }
-
-    /// Checks every part.
-    ///
-    /// # Errors
-    ///
-    /// Naming the part that has another form.
-    pub fn check(&self) -> Result<(), ParsePlaceError> {
-        check_bucket(&self.bucket)?;
-        check_prefix(&self.prefix)?;
-        if let Some(endpoint) = &self.endpoint {
-            check_endpoint(endpoint, self.allow_http)?;
-        }
-        let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-        match &self.region {
-            Some(region) if region.is_empty() || !region.bytes().all(allowed) => {
-                refuse("a region has characters of a-z 0-9 -")
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
 impl FromStr for AnchorPlace {
     type Err = ParsePlaceError;
 
     /// Reads `s3://bucket/prefix` or the path of a directory.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Some(rest) = text.strip_prefix("s3://") {
-            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-            return S3Place::new(bucket, prefix).map(Self::S3);
+        if text.starts_with("s3://") {
+            return text.parse().map(Self::S3);
         }
         if text.is_empty() || text.contains('\0') {
-            return refuse("a directory has a path");
+            return Err(ParsePlaceError::new("a directory has a path"));
         }
         if let Some((scheme, _)) = text.split_once("://") {
-            return refuse(format!(
+            return Err(ParsePlaceError::new(format!(
                 "{scheme}:// is not a kind of anchor; there are s3://bucket/prefix and the path of a directory"
-            ));
+            )));
         }
         Ok(Self::Directory { path: text.into() })
-    }
-}
-
-impl fmt::Display for S3Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s3://{}", self.bucket)?;
-        if !self.prefix.is_empty() {
-            write!(f, "/{}", self.prefix)?;
-        }
-        Ok(())
     }
 }
 
@@ -203,31 +77,6 @@ mod tests {
             "https://user:hunter2@host/",
         ] {
             let error = bad.parse::<AnchorPlace>().unwrap_err().to_string();
-            assert!(!error.contains("hunter2"), "{error}");
-        }
-    }
-
-    #[test]
-    fn only_loopback_is_spoken_to_without_encryption() {
-        let check = |endpoint: &str, allow_http| {
-            let place = S3Place::new("bucket", "").unwrap();
-            S3Place { endpoint: Some(endpoint.to_owned()), allow_http, ..place }.check()
-        };
-        for good in ["http://127.0.0.1:9000", "http://localhost:1", "http://[::1]:9000/"] {
-            check(good, true).unwrap();
-            check(good, false).unwrap_err();
-        }
-        check("https://minio.example:9000", false).unwrap();
-        for bad in [
-            "http://minio.example",
-            "http://127.0.0.1.example",
-            "http://10.0.0.1",
-            "ftp://127.0.0.1",
-            "127.0.0.1:9000",
-            "https://host/path",
-            "https://key:hunter2@host",
-        ] {
-            let error = check(bad, true).unwrap_err().to_string();
             assert!(!error.contains("hunter2"), "{error}");
         }
     }

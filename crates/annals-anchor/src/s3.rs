@@ -1,25 +1,17 @@
 //! An S3-compatible store as an anchor: objects that are put once, and a checkpoint that is
 //! replaced by compare-and-swap.
 
-use std::path::Path as FilePath;
-
+use annals_objects::{
+    Bucket, Error, Fault, GetResult, Limits, PutMode, S3Place, UpdateVersion, Variables,
+    answer_was_lost,
+};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
-use object_store::aws::{AmazonS3, AmazonS3Builder, Checksum, S3ConditionalPut};
-use object_store::path::Path;
-use object_store::{
-    BackoffConfig, Error, GetResult, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
-    RetryConfig, UpdateVersion,
-};
 
-use crate::connection::{Connection, Trust};
-use crate::credentials::{Credentials, Variables, first_of};
 use crate::download::LocalFile;
 use crate::error::AnchorError;
 use crate::exhibit::{ObjectPath, is_layout_root};
-use crate::limits::{Limits, MAX_NOTE_BYTES, MAX_OBJECT_BYTES};
-use crate::place::S3Place;
-use crate::reason::{code, reason, transport};
+use crate::limits::{MAX_NOTE_BYTES, MAX_OBJECT_BYTES};
 use crate::shelf::{Found, Held, Placed, Shelf, Swap, Version};
 
 /// An S3-compatible store that keeps copies.
@@ -27,51 +19,7 @@ use crate::shelf::{Found, Held, Placed, Shelf, Swap, Version};
 /// The store must honour `If-None-Match: *` and `If-Match` on `PutObject`, as AWS and most others
 /// do. Worth most in a bucket with versions and object lock: nothing here ever deletes.
 pub struct S3Shelf {
-    store: AmazonS3,
-    place: S3Place,
-    credentials: Credentials,
-    limits: Limits,
-}
-
-/// Names the store, so that two buckets of one name are told apart.
-fn name_of(place: &S3Place) -> String {
-    match &place.endpoint {
-        Some(endpoint) => format!("{place} at {endpoint}"),
-        None => place.to_string(),
-    }
-}
-
-/// Fills what the configuration leaves open from the usual variables.
-fn complete(place: &S3Place, variables: &Variables) -> S3Place {
-    let mut place = place.clone();
-    let endpoint = first_of(variables, &["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]);
-    place.endpoint = place.endpoint.or(endpoint.map(str::to_owned));
-    let region = first_of(variables, &["AWS_REGION", "AWS_DEFAULT_REGION"]);
-    place.region = place.region.or(region.map(str::to_owned));
-    if place.region.is_none() && place.endpoint.is_some() {
-        place.region = Some("us-east-1".to_owned());
-    }
-    place
-}
-
-/// How `object_store` repeats a request that may be repeated blindly.
-fn retry(limits: &Limits) -> RetryConfig {
-    RetryConfig {
-        backoff: BackoffConfig {
-            init_backoff: limits.pause(0),
-            max_backoff: Limits::max_pause(),
-            base: 2.0,
-        },
-        max_retries: limits.retries as usize,
-        // So a request that is never answered is sent twice, not once and not four times.
-        retry_timeout: limits.transfer(0) * 3 / 2,
-    }
-}
-
-fn key(place: &S3Place, path: &str) -> Path {
-    // Both were checked to be of characters that no store escapes.
-    let parts = place.prefix.split('/').chain(path.split('/')).filter(|part| !part.is_empty());
-    Path::from_iter(parts)
+    bucket: Bucket,
 }
 
 impl S3Shelf {
@@ -91,65 +39,28 @@ impl S3Shelf {
         limits: Limits,
     ) -> Result<Self, AnchorError> {
         // Not of the completed place: a URL in a variable may hold a password.
-        let configuration =
-            |reason: String| AnchorError::Configuration { place: place.to_string(), reason };
-        let place = complete(place, variables);
-        place.check().map_err(|error| configuration(error.0))?;
-        let Some(region) = place.region.clone() else {
-            return Err(configuration("neither a region nor an endpoint is set".to_owned()));
-        };
-        let credentials =
-            Credentials::from_variables(variables).map_err(|error| configuration(error.0))?;
-        let http = place.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
-        let trust = match first_of(variables, &["AWS_CA_BUNDLE"]) {
-            _ if http => Trust::Unencrypted,
-            Some(path) => Trust::Bundle(FilePath::new(path)),
-            None => Trust::System,
-        };
-        let connection = Connection::new(trust, limits.clone()).map_err(configuration)?;
-        let mut builder = AmazonS3Builder::new()
-            .with_bucket_name(&place.bucket)
-            .with_region(region)
-            .with_access_key_id(&credentials.access_key_id)
-            .with_secret_access_key(&credentials.secret_access_key)
-            .with_allow_http(http)
-            .with_conditional_put(S3ConditionalPut::ETagMatch)
-            // A bucket with object lock takes no object without one.
-            .with_checksum_algorithm(Checksum::SHA256)
-            .with_retry(retry(&limits))
-            .with_http_connector(connection);
-        if let Some(token) = &credentials.session_token {
-            builder = builder.with_token(token);
-        }
-        if let Some(endpoint) = &place.endpoint {
-            builder = builder.with_endpoint(endpoint.trim_end_matches('/'));
-        }
-        let store = builder.build().map_err(|error| configuration(reason(&error)))?;
-        Ok(Self { store, place, credentials, limits })
+        let bucket = Bucket::open(place, variables, limits)
+            .map_err(|reason| AnchorError::Configuration { place: place.to_string(), reason })?;
+        Ok(Self { bucket })
     }
 
     fn fault(&self, act: &'static str, path: &str, error: &Error) -> AnchorError {
-        let place = self.name();
-        if code(error).as_deref() == Some("NoSuchBucket") {
-            return AnchorError::NoPlace { place };
-        }
-        let (path, reason) = (path.to_owned(), self.credentials.redact(&reason(error)));
-        match error {
-            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
-                AnchorError::Refused { place, act, path, reason }
-            }
-            Error::InvalidPath { .. } => AnchorError::Stray {
+        let (place, path) = (self.name(), path.to_owned());
+        match self.bucket.fault(error) {
+            Fault::NoBucket => AnchorError::NoPlace { place },
+            Fault::Refused(reason) => AnchorError::Refused { place, act, path, reason },
+            Fault::BadKey(_) => AnchorError::Stray {
                 place,
                 path,
                 what: "holding a key that is not a name of a published log".to_owned(),
             },
-            _ => AnchorError::Unreachable { place, act, path, reason },
+            Fault::Unreachable(reason) => AnchorError::Unreachable { place, act, path, reason },
         }
     }
 
     /// Begins to read an object, or `None` if it is not there.
     async fn open_object(&self, path: &ObjectPath) -> Result<Option<GetResult>, AnchorError> {
-        match self.store.get(&key(&self.place, path.as_str())).await {
+        match self.bucket.get(path.as_str()).await {
             Ok(object) => Ok(Some(object)),
             Err(error @ Error::NotFound { .. }) => {
                 match self.fault("read", path.as_str(), &error) {
@@ -191,9 +102,7 @@ impl S3Shelf {
     }
 
     async fn put(&self, path: &ObjectPath, bytes: &[u8], mode: PutMode) -> Result<(), Error> {
-        let payload = PutPayload::from(bytes.to_vec());
-        let options = PutOptions { mode, ..PutOptions::default() };
-        self.store.put_opts(&key(&self.place, path.as_str()), payload, options).await.map(|_| ())
+        self.bucket.put(path.as_str(), bytes, mode).await
     }
 
     /// Whether a conditional put that failed may be tried again, once a look has shown that nothing
@@ -201,7 +110,7 @@ impl S3Shelf {
     /// never came. Everything else was tried again by `object_store` already, or never helps.
     fn may_repeat(error: &Error) -> bool {
         matches!(error, Error::AlreadyExists { .. } | Error::Precondition { .. })
-            || transport(error).is_some()
+            || answer_was_lost(error)
     }
 
     /// Waits before attempt `attempt` + 1, or gives up with what the last one came to.
@@ -211,10 +120,10 @@ impl S3Shelf {
         attempt: u32,
         error: &Error,
     ) -> Result<(), AnchorError> {
-        if attempt >= self.limits.retries || !Self::may_repeat(error) {
+        if attempt >= self.bucket.limits().retries || !Self::may_repeat(error) {
             return Err(self.fault("write", path.as_str(), error));
         }
-        tokio::time::sleep(self.limits.pause(attempt)).await;
+        tokio::time::sleep(self.bucket.limits().pause(attempt)).await;
         Ok(())
     }
 }
@@ -235,7 +144,7 @@ impl Shelf for S3Shelf {
     }
 
     fn name(&self) -> String {
-        name_of(&self.place)
+        self.bucket.name()
     }
 
     async fn take_turn(&self) -> Result<(), AnchorError> {
@@ -322,19 +231,15 @@ impl Shelf for S3Shelf {
     }
 
     fn list(&self) -> BoxStream<'_, Result<Found, AnchorError>> {
-        let prefix = key(&self.place, "");
-        let below = if self.place.prefix.is_empty() {
-            String::new()
-        } else {
-            format!("{}/", self.place.prefix)
+        let below = match self.bucket.place().prefix.as_str() {
+            "" => String::new(),
+            prefix => format!("{prefix}/"),
         };
-        let names = self.store.list(Some(&prefix));
-        let seen = names.map(move |found| {
-            found.map_err(|error| self.fault("list", "", &error)).and_then(|meta| {
-                let name = meta.location.as_ref();
-                let Some(name) = name.strip_prefix(&below) else {
-                    return Ok(Found::Other(name.to_owned()));
-                };
+        let seen = self.bucket.list("").map(move |found| {
+            found.map_err(|error| self.fault("list", "", &error)).and_then(|(name, meta)| {
+                if !meta.location.as_ref().starts_with(&below) {
+                    return Ok(Found::Other(name));
+                }
                 let top = name.split('/').next().unwrap_or_default();
                 if !is_layout_root(top) || name.contains("/.") {
                     return Ok(Found::Other(name.to_owned()));

@@ -47,6 +47,9 @@ pub(crate) fn code(error: &object_store::Error) -> Option<String> {
 ///
 /// The answer as it came is never repeated: some servers put the session token into it.
 pub(crate) fn reason(error: &object_store::Error) -> String {
+    if matches!(error, object_store::Error::Precondition { .. }) && code(error).is_none() {
+        return "it was replaced meanwhile".to_owned();
+    }
     if let Some(kind) = transport(error) {
         let what = match kind {
             HttpErrorKind::Connect => "cannot connect",
