@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use annals_postgres::{ConnectionSpec, SchemaScope, SessionSettings, read_schema};
-use annals_schema::{Difference, diff};
+use annals_schema::{Difference, ObjectKind, diff};
 
 use crate::capture::{Copies, Task, copy, copy_by_tasks};
 use crate::catalog::{SETTINGS, read_sequences};
@@ -62,7 +62,9 @@ pub async fn compare(
         ..Comparison::default()
     };
     if comparison.schema_compared {
-        comparison.unequal.extend(diff(&archive.schema, &live).iter().map(of_difference));
+        let differences = diff(&archive.schema, &live);
+        let of_database = differences.iter().filter(|difference| !is_of_server(difference));
+        comparison.unequal.extend(of_database.map(of_difference));
     }
     session.run(SETTINGS).await?;
     let names: Vec<&str> = manifest.sequences.iter().map(|state| state.name.as_str()).collect();
@@ -104,6 +106,12 @@ pub async fn compare(
         comparison.unequal.extend(of_content("large objects' bytes", &large.pages, &found));
     }
     Ok(comparison)
+}
+
+/// What a role is set to in every database is the server's, whatever is restored to it.
+pub(crate) fn is_of_server(difference: &Difference) -> bool {
+    let key = difference.key();
+    key.kind == ObjectKind::Setting && key.name.ends_with(" in every database")
 }
 
 fn of_content(subject: &str, expected: &Content, found: &Content) -> Option<Unequal> {

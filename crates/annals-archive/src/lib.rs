@@ -12,26 +12,32 @@ mod capture;
 mod catalog;
 mod compare;
 mod contents;
+mod count;
 mod error;
 mod large_objects;
 mod manifest;
+mod objects;
 mod pieces;
 mod read;
 mod restore;
 mod rows;
 mod sql;
 mod store;
+mod stores;
 
 pub use capture::{CaptureOptions, Captured, capture};
 pub use compare::{Comparison, Unequal, compare};
+pub use count::{TableCount, count_tables};
 pub use error::ArchiveError;
 pub use manifest::{
     Content, Kind, LargeObjects, LogHead, Manifest, NotIncluded, SequenceState, ServerState,
     TableEntry,
 };
+pub use objects::{ObjectFolder, ObjectReader, ObjectUpload};
 pub use read::{Archive, read_through};
 pub use restore::{RestoreOptions, Restored, restore};
 pub use store::{FileStore, PartialFile, StoreError, StoredBackup};
+pub use stores::{Naming, Sink, Source, Store};
 
 /// Watches how far it is, in bytes of rows before compression.
 pub trait Watcher {

@@ -10,7 +10,7 @@ use annals_backup::{Examination, Receipt, examine};
 use crate::error::ArchiveError;
 
 /// What a backup's file is called behind its name.
-const ENDING: &str = "sealed";
+pub(crate) const ENDING: &str = "sealed";
 
 /// What it is called until it is whole.
 const PARTIAL: &str = "partial";
@@ -33,6 +33,16 @@ pub enum StoreError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// A store of objects says no.
+    #[error("cannot {what} {place}: {reason}")]
+    Objects {
+        /// What was tried.
+        what: &'static str,
+        /// With what.
+        place: String,
+        /// Why.
+        reason: String,
     },
     /// What was written is not what stands there.
     #[error("{} does not hold what was written to it: {reason}", path.display())]
@@ -98,7 +108,7 @@ impl FileStore {
         let locked = rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive);
         locked.map_err(|error| io("lock", &path)(error.into()))?;
         let (whole, folder) = (self.path(name), self.folder.clone());
-        Ok(PartialFile { file: Some(file), path, whole, folder })
+        Ok(PartialFile { file: Some(file), is_settled: false, path, whole, folder })
     }
 
     /// Removes what [`Self::begin`] began, while whoever writes to it may still be at it.
@@ -197,6 +207,8 @@ fn sync_folder(folder: &Path) -> Result<(), StoreError> {
 /// A file that is no backup yet. Dropped before [`Self::seal`], it is gone.
 pub struct PartialFile {
     file: Option<File>,
+    /// Whether it is durable, and was read again.
+    is_settled: bool,
     path: PathBuf,
     whole: PathBuf,
     folder: PathBuf,
@@ -210,19 +222,8 @@ impl PartialFile {
     /// When the file system says no, something else stands there than `receipt` says, or there is a
     /// backup of that name.
     pub fn seal(mut self, receipt: &Receipt) -> Result<PathBuf, StoreError> {
+        self.settle(receipt)?;
         let path = self.path.clone();
-        let file = self
-            .file
-            .take()
-            .ok_or_else(|| io("write", &path)(io::Error::other("the file was given up already")))?;
-        file.sync_all().map_err(io("sync", &path))?;
-        let read_again = File::open(&path).map_err(io("read", &path))?;
-        let examined = examine(BufReader::with_capacity(READ_BYTES, read_again));
-        match examined {
-            Ok(Examination { receipt: found, .. }) if found == *receipt => {}
-            Ok(_) => return Err(self.other("its digest is another one")),
-            Err(error) => return Err(self.other(error.to_string())),
-        }
         match fs::hard_link(&path, &self.whole) {
             Ok(()) => fs::remove_file(&path).map_err(io("remove", &path))?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -235,6 +236,45 @@ impl PartialFile {
         Ok(self.whole.clone())
     }
 
+    /// Makes the file durable, reads it again, and gives it its name in the place of one that has it.
+    ///
+    /// Whoever looks finds the one or the other, whenever the process ends.
+    ///
+    /// # Errors
+    ///
+    /// When the file system says no, or something else stands there than `receipt` says.
+    pub fn seal_over(mut self, receipt: &Receipt) -> Result<PathBuf, StoreError> {
+        self.settle(receipt)?;
+        fs::rename(&self.path, &self.whole).map_err(io("rename", &self.path))?;
+        sync_folder(&self.folder)?;
+        Ok(self.whole.clone())
+    }
+
+    /// Makes the file durable and reads it again; it has no name yet, and takes no more bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the file system says no, or something else stands there than `receipt` says.
+    pub fn settle(&mut self, receipt: &Receipt) -> Result<(), StoreError> {
+        if self.is_settled {
+            return Ok(());
+        }
+        let path = self.path.clone();
+        let file = self.file.as_ref();
+        let file = file
+            .ok_or_else(|| io("write", &path)(io::Error::other("the file was given up already")))?;
+        file.sync_all().map_err(io("sync", &path))?;
+        let read_again = File::open(&path).map_err(io("read", &path))?;
+        let examined = examine(BufReader::with_capacity(READ_BYTES, read_again));
+        match examined {
+            Ok(Examination { receipt: found, .. }) if found == *receipt => {}
+            Ok(_) => return Err(self.other("its digest is another one")),
+            Err(error) => return Err(self.other(error.to_string())),
+        }
+        self.is_settled = true;
+        Ok(())
+    }
+
     fn other(&self, reason: impl Into<String>) -> StoreError {
         StoreError::NotAsWritten { path: self.path.clone(), reason: reason.into() }
     }
@@ -243,8 +283,8 @@ impl PartialFile {
 impl Write for PartialFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.file {
-            Some(file) => file.write(bytes),
-            None => Err(io::Error::other("the file was given up already")),
+            Some(file) if !self.is_settled => file.write(bytes),
+            _ => Err(io::Error::other("the file was given up already")),
         }
     }
 

@@ -125,6 +125,17 @@ pub enum BackupError {
         /// The length given, in bytes.
         found: usize,
     },
+    /// A recipe for a passphrase asks for more than its reader gives, or for nothing.
+    #[error(
+        "the cost of a passphrase's key is beyond its limits: {} KiB of memory, {} passes, {} lanes",
+        cost.memory_kib,
+        cost.iterations,
+        cost.lanes
+    )]
+    Argon2Cost {
+        /// The cost.
+        cost: crate::Argon2Cost,
+    },
     /// The text is not one well-formed key line.
     #[error("key text is malformed: {reason}")]
     KeyText {

@@ -9,7 +9,8 @@ use crate::error::BackupError;
 use crate::hex;
 use crate::kdf::{self, MAC_BYTES};
 use crate::key::KeyId;
-use crate::recipients::{MAX_RECIPIENTS, MAX_STANZA_BYTES, SYMMETRIC, Stanza};
+use crate::passphrase::PassphraseRecipe;
+use crate::recipients::{MAX_RECIPIENTS, MAX_STANZA_BYTES, PASSPHRASE, SYMMETRIC, Stanza};
 use crate::secret::Secret;
 
 /// The format version that is written, and the newest that is read.
@@ -62,6 +63,16 @@ pub struct Header {
     pub public_metadata: Vec<u8>,
     /// The keys that open the backup, in the order they were given.
     pub recipients: Vec<KeyId>,
+    /// How those of the keys are made that come from passphrases.
+    pub passphrases: Vec<PassphraseRecipe>,
+}
+
+/// Reads the header of a sealed backup without any key, and nothing behind it; it is not authenticated.
+///
+/// # Errors
+/// Not a backup, a version this reader does not know, or a header that is malformed or cut.
+pub fn read_header<R: Read>(mut source: R) -> Result<Header, BackupError> {
+    Ok(RawHeader::read(&mut source)?.header)
 }
 
 /// Builds the context of a C2SP message: its purpose, and the header it belongs to.
@@ -124,7 +135,8 @@ impl RawHeader {
         let stanzas = fields.stanzas()?;
         fields.array::<MAC_BYTES>()?;
         let recipients = stanzas.iter().map(|stanza| stanza.key_id).collect();
-        let header = Header { version, backup_id, public_metadata, recipients };
+        let passphrases = stanzas.iter().filter_map(|stanza| stanza.recipe).collect();
+        let header = Header { version, backup_id, public_metadata, recipients, passphrases };
         Ok(Self { bytes: fields.bytes, header, stanzas, hash })
     }
 
@@ -169,8 +181,15 @@ impl<R: Read> Fields<'_, R> {
                 return Err(malformed("recipient stanza is longer than its limit"));
             }
             let body = self.take(length)?;
-            if kind == SYMMETRIC {
-                known.push(Stanza::decode(body).ok_or(malformed("recipient stanza of type 1"))?);
+            match kind {
+                SYMMETRIC => {
+                    known.push(Stanza::decode(body).ok_or(malformed("recipient stanza of type 1"))?)
+                }
+                PASSPHRASE => {
+                    let stanza = Stanza::decode_passphrase(body);
+                    known.push(stanza.ok_or(malformed("recipient stanza of type 2"))?);
+                }
+                _ => {}
             }
         }
         Ok(known)

@@ -8,7 +8,9 @@ use crate::entropy::SystemEntropy;
 use crate::error::BackupError;
 use crate::hex;
 use crate::kdf;
+use crate::passphrase::PassphraseRecipe;
 use crate::secret::Secret;
+use crate::secret_text::SecretText;
 
 const KEY_ID_LABEL: &[u8] = b"annals-backup/v1/key-id";
 const LINE_NAME: &str = "annals-backup-key";
@@ -20,6 +22,8 @@ const LINE_VERSION: &str = "v1";
 pub struct KeyEncryptionKey {
     secret: Secret,
     id: KeyId,
+    /// How it is made again, of one that comes from a passphrase.
+    recipe: Option<PassphraseRecipe>,
 }
 
 impl KeyEncryptionKey {
@@ -56,6 +60,25 @@ impl KeyEncryptionKey {
             return Err(malformed("it holds more than one line besides comments"));
         }
         Self::from_line(line)
+    }
+
+    /// Reads a key from secret text: that of a key file.
+    ///
+    /// # Errors
+    /// As [`from_text`](Self::from_text).
+    pub fn from_secret_text(text: &SecretText) -> Result<Self, BackupError> {
+        let text = std::str::from_utf8(text.expose());
+        Self::from_text(text.map_err(|_| malformed("it is not UTF-8"))?)
+    }
+
+    /// Returns how the key is made again, if it comes from a passphrase.
+    pub fn recipe(&self) -> Option<PassphraseRecipe> {
+        self.recipe
+    }
+
+    /// The key, made by `recipe`.
+    pub(crate) fn made_by(self, recipe: PassphraseRecipe) -> Self {
+        Self { recipe: Some(recipe), ..self }
     }
 
     /// Returns the key as the line that [`from_text`](Self::from_text) reads. Secret.
@@ -107,7 +130,7 @@ impl KeyEncryptionKey {
     fn of(secret: Secret) -> Self {
         let mut id = [0; KeyId::BYTES];
         kdf::expand(&secret, &[KEY_ID_LABEL], &mut id);
-        Self { secret, id: KeyId(id) }
+        Self { secret, id: KeyId(id), recipe: None }
     }
 }
 

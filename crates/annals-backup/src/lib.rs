@@ -6,7 +6,8 @@
 //! [`seal`] returns a [`SealedWriter`] that holds one chunk in memory; [`open`] returns a
 //! [`SealedReader`] that hands out a chunk only after its tag has been verified, and reports the
 //! end of the backup only after the final chunk and the trailer have been. [`examine`] checks the
-//! form and the digest of a sealed backup without any key.
+//! form and the digest of a sealed backup without any key; [`rewrap`] copies one for other recipients
+//! without decrypting it.
 //!
 //! The bytes are specified in `docs/reference/backup-format.md`, closely enough to write a second
 //! reader. The payload is the published C2SP chunked-encryption construction
@@ -47,13 +48,18 @@ mod key;
 mod key_file;
 mod nonces;
 mod open;
+mod passphrase;
 mod receipt;
 mod recipients;
+mod rewrap;
 mod seal;
 mod secret;
+mod secret_text;
 mod trailer;
 mod window;
 
+#[cfg(test)]
+mod aes_gcm_vectors;
 #[cfg(test)]
 mod published_vectors;
 #[cfg(test)]
@@ -62,9 +68,12 @@ mod worked_example;
 pub use cobblestone::CHUNK_BYTES;
 pub use error::BackupError;
 pub use examine::{Examination, examine};
-pub use header::{BackupId, Header, MAX_METADATA_BYTES, VERSION};
+pub use header::{BackupId, Header, MAX_METADATA_BYTES, VERSION, read_header};
 pub use key::{KeyEncryptionKey, KeyId};
 pub use open::{SealedReader, open};
+pub use passphrase::{Argon2Cost, PassphraseRecipe};
 pub use receipt::{FileDigest, Receipt};
 pub use recipients::MAX_RECIPIENTS;
+pub use rewrap::{Rewrapped, rewrap};
 pub use seal::{SealParams, SealedWriter, seal};
+pub use secret_text::SecretText;

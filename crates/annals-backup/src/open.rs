@@ -47,7 +47,8 @@ pub fn open<'k, R: Read>(
     })
 }
 
-fn unwrap<'k>(
+/// Unwraps the data key with the first of `keys` that is a recipient.
+pub(crate) fn unwrap<'k>(
     raw: &RawHeader,
     keys: impl IntoIterator<Item = &'k KeyEncryptionKey>,
 ) -> Result<Secret, BackupError> {

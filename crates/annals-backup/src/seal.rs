@@ -78,7 +78,8 @@ pub(crate) fn seal_from<W: Write>(
     Ok(writer)
 }
 
-fn check(recipients: &[&KeyEncryptionKey]) -> Result<(), BackupError> {
+/// Whether a backup may be sealed for them.
+pub(crate) fn check(recipients: &[&KeyEncryptionKey]) -> Result<(), BackupError> {
     let found = recipients.len();
     if found == 0 {
         return Err(BackupError::NoRecipients);

@@ -21,7 +21,7 @@ const MAX_NOTE_BYTES: usize = 64 * 1024;
 /// Text that is not a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a key: {0}")]
-pub struct ParseKeyError(&'static str);
+pub struct ParseKeyError(pub(crate) &'static str);
 
 /// Why a note is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +58,23 @@ pub struct VerifierKey {
 }
 
 impl VerifierKey {
+    /// The Ed25519 key `public` under `name`.
+    ///
+    /// # Errors
+    ///
+    /// When `name` is empty or holds `+` or white space.
+    pub fn new(name: &str, public: [u8; 32]) -> Result<Self, ParseKeyError> {
+        if !name_is_valid(name) {
+            return Err(ParseKeyError("a name has no '+' and no white space"));
+        }
+        Ok(Self { name: name.to_owned(), public })
+    }
+
+    /// The 32 bytes of RFC 8032, the same whatever name they go by.
+    pub fn public(&self) -> &[u8; 32] {
+        &self.public
+    }
+
     /// The name the key signs as.
     pub fn name(&self) -> &str {
         &self.name
@@ -68,7 +85,7 @@ impl VerifierKey {
         key_id(&self.name, &self.public)
     }
 
-    fn verify(&self, text: &[u8], signature: &[u8]) -> bool {
+    pub(crate) fn verify(&self, text: &[u8], signature: &[u8]) -> bool {
         UnparsedPublicKey::new(&ED25519, self.public).verify(text, signature).is_ok()
     }
 }
@@ -185,6 +202,11 @@ impl SecretKey {
     pub fn sign_note(&self, text: &str) -> String {
         assert!(text.ends_with('\n'), "invariant: the text of a note ends in a line feed");
         format!("{text}\n{}", self.signature_line(text))
+    }
+
+    /// The plain Ed25519 signature over `bytes`.
+    pub(crate) fn sign(&self, bytes: &[u8]) -> [u8; 64] {
+        self.pair.sign(bytes).as_ref().try_into().expect("64 bytes by RFC 8032")
     }
 
     /// The line that signs `text`, with its LF.

@@ -5,6 +5,7 @@
 mod common;
 mod damage;
 mod golden;
+mod objects;
 mod refusals;
 mod round_trip;
 mod stores;

@@ -1,6 +1,6 @@
 //! Backups of earlier releases open for ever.
 
-use annals_backup::{KeyEncryptionKey, examine};
+use annals_backup::{KeyEncryptionKey, SecretText, examine, read_header};
 
 use crate::common::read_by;
 
@@ -24,8 +24,18 @@ fn second_key() -> KeyEncryptionKey {
     test_only_key(include_str!("../golden/test-only-2.key"))
 }
 
+/// The key that the passphrase `test only: correct horse battery staple` makes for this backup.
+fn passphrase_key(bytes: &[u8]) -> KeyEncryptionKey {
+    let recipes = read_header(bytes).expect("a header").passphrases;
+    let [recipe] = recipes.as_slice() else { panic!("it is sealed for one passphrase") };
+    let passphrase = SecretText::new(b"test only: correct horse battery staple".to_vec());
+    recipe.derive(&passphrase).expect("within the limits")
+}
+
+const FOR_A_PASSPHRASE: &[u8] = include_bytes!("../golden/v1-passphrase.sealed");
+
 /// A line is added with a format version; none is ever changed or removed.
-fn goldens() -> [Golden; 2] {
+fn goldens() -> [Golden; 3] {
     [
         Golden {
             bytes: include_bytes!("../golden/v1-worked-example.sealed"),
@@ -38,6 +48,12 @@ fn goldens() -> [Golden; 2] {
             plaintext: (0..40_000_u32).map(|i| (i % 251) as u8).collect(),
             keys: vec![first_key(), second_key()],
             sha256: "124cd3c1d48240b529ff875f2a91f14e8cd96a00f5ce9607e6345f5a670f56d4",
+        },
+        Golden {
+            bytes: FOR_A_PASSPHRASE,
+            plaintext: b"for a key and a passphrase\n".to_vec(),
+            keys: vec![first_key(), passphrase_key(FOR_A_PASSPHRASE)],
+            sha256: "f6a5ccb121c2486849ad73f014871ae82b14ee3e1e7e2e23f7685bde67097f2f",
         },
     ]
 }

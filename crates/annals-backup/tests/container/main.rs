@@ -7,6 +7,7 @@ mod format_doc;
 mod golden;
 mod key_file;
 mod refusals;
+mod rewrap;
 mod ring_format;
 mod round_trip;
 mod second_implementation;
