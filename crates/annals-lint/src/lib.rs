@@ -3,6 +3,7 @@
 //! Nothing here performs IO or decides anything: a rule says what a statement does to a busy
 //! database or to data, and what to do instead. One file a rule in `rules/`, one line in [`RULES`].
 
+mod danger;
 mod rule;
 mod rules;
 #[cfg(test)]
@@ -12,6 +13,7 @@ use std::collections::BTreeSet;
 
 use annals_migrations::Plan;
 
+pub use danger::{Danger, Hazard, LARGE_BYTES, RiskFacts, RiskReport, risk};
 use rule::{Context, relation_name};
 pub use rule::{LintFinding, Risk, Rule};
 

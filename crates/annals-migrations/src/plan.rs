@@ -4,6 +4,7 @@ use annals_events::{Digest, Direction, FileRef, LeafHash, StepMode, Version, can
 use serde::{Deserialize, Serialize};
 
 use crate::class::StatementClass;
+use crate::terms::Terms;
 
 /// Version of the plan document.
 pub const PLAN_FORMAT: u32 = 2;
@@ -129,6 +130,9 @@ pub struct Plan {
     pub single_transaction: bool,
     /// What is done, in order.
     pub steps: Vec<PlannedStep>,
+    /// What else it was made under, in a plan that is written down to be approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms: Option<Terms>,
 }
 
 impl Plan {

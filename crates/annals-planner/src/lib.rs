@@ -118,6 +118,7 @@ pub fn plan(goal: &Goal, inputs: &Inputs<'_>) -> Result<Planned, Refusal> {
         out_of_order,
         single_transaction: inputs.single_transaction,
         steps,
+        terms: None,
     };
     Ok(Planned { plan, notes })
 }

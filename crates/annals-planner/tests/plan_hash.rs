@@ -127,6 +127,7 @@ fn any_plan() -> impl Strategy<Value = Plan> {
                 out_of_order,
                 single_transaction: false,
                 steps,
+                terms: None,
             }
         },
     )

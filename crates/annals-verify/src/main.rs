@@ -6,10 +6,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use annals_approvals::Approvers;
+use annals_event_store::{Layout, LogFiles};
 use annals_keys::{KeyRing, load_ring};
 use annals_verify::{
-    Evidence, KeptNote, MAX_EVIDENCE_BYTES, Report, Tone, Trust, is_own_head, kept_note,
-    verify_path, verify_stream,
+    ApprovalAudit, Evidence, KeptNote, MAX_EVIDENCE_BYTES, Report, Tone, Trust, is_own_head,
+    kept_note, verify_path, verify_stream,
 };
 use clap::Parser;
 
@@ -43,6 +45,10 @@ struct Arguments {
     /// How many of them must fit
     #[arg(long, value_name = "N", default_value_t = 0)]
     require_known: usize,
+
+    /// The pinned list of approvers (approvers.toml): every approval is checked against it
+    #[arg(long, value_name = "FILE")]
+    approvers: Option<PathBuf>,
 
     /// Where the evidence of a fork is written
     #[arg(long, value_name = "FILE", default_value = "fork-evidence.txt")]
@@ -94,6 +100,9 @@ fn run(arguments: &Arguments) -> Result<u8, String> {
     } else {
         verify_path(log, note.as_deref(), &trust)
     };
+    if let Some(path) = &arguments.approvers {
+        check_approvals(path, log, &mut report)?;
+    }
     if let Some(text) = evidence {
         let path = &arguments.evidence_out;
         report.note_evidence(path, std::fs::write(path, text));
@@ -102,6 +111,22 @@ fn run(arguments: &Arguments) -> Result<u8, String> {
     // Nobody is left to tell when the reader of the pipe has gone.
     let _ = io::stdout().write_all(text.as_bytes());
     Ok(report.exit_code)
+}
+
+/// Checks the approvals of a log in a folder: only there are the lists that counted.
+fn check_approvals(path: &Path, log: &Path, report: &mut Report) -> Result<(), String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    let pinned = Approvers::parse(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    let layout = Layout::new(log);
+    let files = LogFiles::find(&layout).map_err(|error| {
+        format!("--approvers needs the folder of a log with its lines: {}", describe(&error))
+    })?;
+    let mut audit = ApprovalAudit::new(&layout, &pinned);
+    let scanned = files.scan(&[], &mut |recorded, _| audit.watch(recorded));
+    scanned.map_err(|error| describe(&error))?;
+    let (counts, wrong) = audit.finish();
+    report.add_approvals(counts, wrong);
+    Ok(())
 }
 
 fn check_evidence(path: &Path, ring: &KeyRing) -> Result<u8, String> {

@@ -6,6 +6,7 @@ use std::path::Path;
 use annals_integrity::{DamageClass, LogDamage, LogVerification};
 use serde::Serialize;
 
+use crate::approvals::ApprovalCounts;
 use crate::tree::TileCounts;
 
 /// One thing that is wrong.
@@ -73,6 +74,9 @@ pub struct Report {
     pub tiles_beyond: u64,
     /// States stored beside the log that were folded anew and are what it says.
     pub caches: u64,
+    /// Approvals and lists of approvers that were checked against a pinned list; none without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<ApprovalCounts>,
     /// Events the log's own checkpoint vouches for.
     pub signed: u64,
     /// Events behind the signed ones: nothing vouches for their being complete.
@@ -163,6 +167,7 @@ impl Report {
             tiles: tiles.checked,
             tiles_beyond: tiles.beyond,
             caches: 0,
+            approvals: None,
             signed: verification.signed,
             unsigned: events.saturating_sub(verification.signed),
             root: verification.root.to_string(),
@@ -215,9 +220,19 @@ impl Report {
         }
     }
 
+    /// Adds what became of the approvals.
+    pub fn add_approvals(&mut self, counts: ApprovalCounts, wrong: Vec<LogDamage>) {
+        self.approvals = Some(counts);
+        self.add(wrong);
+    }
+
     /// Adds what became of the states stored beside the log.
     pub fn add_caches(&mut self, checked: u64, wrong: Vec<LogDamage>) {
         self.caches = checked;
+        self.add(wrong);
+    }
+
+    fn add(&mut self, wrong: Vec<LogDamage>) {
         for damage in wrong {
             if self.damages.is_empty() {
                 self.verdict = damage.class.as_str();
@@ -260,6 +275,11 @@ impl Report {
                     + &counted(self.caches, ", ", " stored states"),
             );
             plain("signed", format!("{} events", self.signed));
+        }
+        if let Some(counts) = &self.approvals {
+            let text = format!("{} against the pinned list", counts.approvals)
+                + &counted(counts.lists, ", ", " lists of approvers");
+            plain("approvals", text);
         }
         for head in &self.kept {
             let text = match (head.fits, head.size) {

@@ -426,7 +426,14 @@ impl Story {
             table_structure: passed,
         };
         let level = CheckLevel::Standard;
-        self.append([IntegrityChecked { checks, findings: 0, level, report, result: passed }]);
+        self.append([IntegrityChecked {
+            checks,
+            duration_us: None,
+            findings: 0,
+            level,
+            report,
+            result: passed,
+        }]);
     }
 
     /// A week in which nothing changes but that every night the target is verified.
