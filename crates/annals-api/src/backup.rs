@@ -50,8 +50,8 @@ pub struct BackupDocument {
     pub not_included: Vec<NotIncludedDocument>,
     /// Digest of the public manifest beside the log.
     pub manifest: String,
-    /// The key it is sealed for.
-    pub key_id: String,
+    /// The keys it is sealed for; any of them opens it.
+    pub key_ids: Vec<String>,
     /// The key's file, if it was made just now.
     pub made_key: Option<String>,
     /// How long it took, in microseconds.
@@ -73,7 +73,7 @@ impl From<&TakenBackup> for BackupDocument {
             target: taken.target.clone(),
             backup: taken.backup.to_string(),
             kind: taken.kind.as_str(),
-            path: taken.path.display().to_string(),
+            path: taken.path.clone(),
             bytes: taken.receipt.sealed_bytes,
             sha256: taken.receipt.sha256.to_string(),
             raw_bytes: taken.raw_bytes,
@@ -83,7 +83,7 @@ impl From<&TakenBackup> for BackupDocument {
             lsn: taken.lsn.clone(),
             not_included: not_included.collect(),
             manifest: taken.manifest.digest.to_string(),
-            key_id: taken.key_id.clone(),
+            key_ids: taken.key_ids.clone(),
             made_key: taken.made_key.as_ref().map(|path| path.display().to_string()),
             duration_us: taken.us,
             log_size: taken.log_size,
@@ -114,7 +114,7 @@ impl From<&BackupRow> for BackupEntry {
         Self {
             backup: row.backup.clone(),
             recorded,
-            path: row.path.display().to_string(),
+            path: row.path.clone(),
             file_bytes: row.file_bytes,
         }
     }

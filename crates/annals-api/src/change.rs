@@ -2,9 +2,9 @@
 
 use annals_events::{Direction, Effect, ReconciledAs, StepMode};
 use annals_migrations::{Plan, PlannedStatement, PlannedStep, StatementClass};
-use annals_operations::ProofState;
 use annals_operations::{
-    ChangeOutcome, Failure, PlanPreview, Recovered, RunEnd, Unrecorded, lost_to_others,
+    ChangeOutcome, Failure, PlanPreview, Recovered, RowCount, RunEnd, StepLoss, Unrecorded,
+    loss_in_words, lost_to_others,
 };
 use serde::Serialize;
 
@@ -114,6 +114,9 @@ pub struct PlanStep {
     /// In a plan that is shown: how its rehearsal stands, where the target asks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proof: Option<&'static str>,
+    /// In a plan that is shown: the strongest lock it took when it was rehearsed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
 }
 
 impl From<&PlannedStep> for PlanStep {
@@ -138,6 +141,7 @@ impl From<&PlannedStep> for PlanStep {
                 copies: file.copies,
             }),
             proof: None,
+            lock: None,
         }
     }
 }
@@ -181,12 +185,59 @@ pub struct PlanDocument {
     /// What stands around the tables of the plan: long transactions, prepared ones, event triggers,
     /// publications, replication slots.
     pub surroundings: Vec<String>,
+    /// What the steps take away, counted on the target now.
+    pub losses: Vec<LossDocument>,
+    /// The backup that would be taken first: `full`, `schema`; none where the target asks for none.
+    pub backup: Option<&'static str>,
 }
 
-fn with_proofs(mut steps: Vec<PlanStep>, proofs: &[(String, ProofState)]) -> Vec<PlanStep> {
+/// Something a step takes away.
+#[derive(Debug, Clone, Serialize)]
+pub struct LossDocument {
+    /// `<version>_<name>`.
+    pub step: String,
+    /// The file.
+    pub file: String,
+    /// Line of the statement, from 1.
+    pub line: u32,
+    /// What goes: `table t`, `column t.c`, `rows of t`, `some rows of t`; `unknown`.
+    pub what: String,
+    /// Rows, values of a column; none where they could not be counted.
+    pub rows: Option<u64>,
+    /// Whether `rows` is what the server's statistics say: there was no time to count.
+    pub estimated: bool,
+    /// Why `rows` is not known.
+    pub reason: Option<String>,
+    /// All of it in words.
+    pub text: String,
+}
+
+impl From<&StepLoss> for LossDocument {
+    fn from(loss: &StepLoss) -> Self {
+        let (rows, estimated, reason) = match &loss.rows {
+            RowCount::Exactly(rows) => (Some(*rows), false, None),
+            RowCount::About(rows) => (Some(*rows), true, None),
+            RowCount::Unknown(why) => (None, false, Some(why.clone())),
+        };
+        Self {
+            step: loss.step.clone(),
+            file: loss.file.clone(),
+            line: loss.line,
+            what: loss.what.clone(),
+            rows,
+            estimated,
+            reason,
+            text: loss_in_words(loss),
+        }
+    }
+}
+
+fn with_rehearsals(mut steps: Vec<PlanStep>, preview: &PlanPreview) -> Vec<PlanStep> {
     for step in &mut steps {
         let id = format!("{}_{}", step.version, step.name);
-        step.proof = proofs.iter().find(|(of, _)| *of == id).map(|(_, state)| state.as_str());
+        let state = preview.proofs.iter().find(|(of, _)| *of == id);
+        step.proof = state.map(|(_, state)| state.as_str());
+        step.lock = preview.locks.iter().find(|(of, _)| *of == id).map(|(_, mode)| mode.clone());
     }
     steps
 }
@@ -211,10 +262,12 @@ impl From<&PlanPreview> for PlanDocument {
             target: preview.target.clone(),
             direction: preview.plan.direction.as_str(),
             hash: preview.hash.to_string(),
-            steps: with_proofs(steps(&preview.plan), &preview.proofs),
+            steps: with_rehearsals(steps(&preview.plan), preview),
             lints: lints.collect(),
             notes: preview.notes.clone(),
             surroundings: preview.surroundings.clone(),
+            losses: preview.losses.iter().map(LossDocument::from).collect(),
+            backup: preview.backup,
         }
     }
 }
@@ -316,6 +369,9 @@ pub struct ChangeDocument {
     pub notes: Vec<String>,
     /// What stood around the tables of the plan before the run.
     pub surroundings: Vec<String>,
+    /// What a rollback took away, as it was counted before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub losses: Vec<LossDocument>,
     /// Events in the log.
     pub log_size: u64,
     /// Events the published checkpoint vouches for, if one was published.
@@ -357,6 +413,7 @@ impl From<&ChangeOutcome> for ChangeDocument {
             }),
             notes,
             surroundings: outcome.surroundings.clone(),
+            losses: outcome.losses.iter().map(LossDocument::from).collect(),
             log_size: outcome.log_size,
             signed: outcome.checkpoint.as_ref().map(|checkpoint| checkpoint.size),
             anchors: outcome.anchors.iter().map(AnchorOutcome::from).collect(),

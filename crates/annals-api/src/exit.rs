@@ -49,7 +49,7 @@ exit_codes! {
     LogRefused = 9,
     /// The event log could not be written. Applied steps it does not show yet are named.
     LogUnwritable = 10,
-    /// Verification found something wrong.
+    /// Verification found something wrong, or the last of a kind took longer than its budget.
     Findings = 11,
     /// No PostgreSQL server is installed for the sandbox, or none of the major version it must have.
     NoServer = 12,
@@ -67,6 +67,8 @@ exit_codes! {
     /// A backup could not be taken, read or restored. The target was not changed, and nothing that looks
     /// like a backup or a restored database was left.
     BackupFailed = 18,
+    /// The plan is not approved as the policy asks, or something has voided it. Nothing was run.
+    NotApproved = 19,
     /// Log verification: a line, a tile or a blob is not what it must be by itself.
     LogContent = 20,
     /// Log verification: an event does not name the one before it.
@@ -116,6 +118,8 @@ impl ExitCode {
             Failure::Target(error) => Self::of_target_failure(error),
             Failure::Anchor(_) | Failure::FewAnchors { .. } => Self::Unanchored,
             Failure::NotProven { .. } => Self::NotProven,
+            Failure::NoWayBack { .. } => Self::Refused,
+            Failure::NotApproved { .. } => Self::NotApproved,
             Failure::Rehearsal(RehearsalError::File(_) | RehearsalError::Before { .. }) => {
                 Self::Refused
             }
@@ -138,12 +142,20 @@ impl ExitCode {
                 | ArchiveError::Dump(DumpError::NotInstalled { .. } | DumpError::TooOld { .. }),
             )
             | BackupTrouble::NoKey(_)
+            | BackupTrouble::KeySource { .. }
+            | BackupTrouble::NotAsRecorded { .. }
             | BackupTrouble::Unknown { .. }
             | BackupTrouble::Ambiguous { .. }
             | BackupTrouble::None(_)
-            | BackupTrouble::DatabaseExists(_) => Self::Refused,
+            | BackupTrouble::DatabaseExists(_)
+            | BackupTrouble::CannotTakePlace { .. }
+            | BackupTrouble::NotConfirmed { .. } => Self::Refused,
+            BackupTrouble::StillConnected { .. } => Self::Locked,
+            BackupTrouble::PlaceUnknown { .. } => Self::TargetUnavailable,
             BackupTrouble::NotEqual(_) => Self::Findings,
-            BackupTrouble::Archive(_) | BackupTrouble::Container(_) => Self::BackupFailed,
+            BackupTrouble::Archive(_)
+            | BackupTrouble::Container(_)
+            | BackupTrouble::NoKeyOpens { .. } => Self::BackupFailed,
         }
     }
 

@@ -31,6 +31,9 @@ impl From<&Failure> for FailureDocument {
             Failure::Target(TargetFailure::Drifted(refusal)) => {
                 std::iter::once(refusal.to_string()).chain(refusal.lines()).collect()
             }
+            Failure::NotApproved { what, reasons, .. } => {
+                std::iter::once(what.clone()).chain(reasons.iter().cloned()).collect()
+            }
             other => vec![other.to_string()],
         };
         let mut causes = Vec::new();

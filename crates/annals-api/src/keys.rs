@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use annals_operations::{GeneratedKey, KeyStanding, KeyView, Rotation};
+use annals_operations::{BackupKeyView, GeneratedKey, KeyStanding, KeyView, Rotation};
 use serde::Serialize;
+
+use crate::rekey::BackupKeyDocument;
 
 /// One key.
 #[derive(Debug, Clone, Serialize)]
@@ -52,11 +54,17 @@ pub struct KeysDocument {
     pub format: &'static str,
     /// Log keys, oldest first, then approvers.
     pub keys: Vec<KeyDocument>,
+    /// Keys of backups in files: those that seal, then those that only open.
+    pub backup_keys: Vec<BackupKeyDocument>,
 }
 
-impl From<&[KeyView]> for KeysDocument {
-    fn from(views: &[KeyView]) -> Self {
-        Self { format: "annals.keys/1", keys: views.iter().map(KeyDocument::from).collect() }
+impl From<(&[KeyView], &[BackupKeyView])> for KeysDocument {
+    fn from((keys, backup_keys): (&[KeyView], &[BackupKeyView])) -> Self {
+        Self {
+            format: "annals.keys/1",
+            keys: keys.iter().map(KeyDocument::from).collect(),
+            backup_keys: backup_keys.iter().map(BackupKeyDocument::from).collect(),
+        }
     }
 }
 

@@ -105,6 +105,7 @@ pub(crate) fn summary(recorded: &Recorded) -> String {
         E::DriftFound(e) => format!("{} objects, {}…", e.differences, e.found.short(12)),
         E::DriftAccepted(e) => format!("{} objects: {}", e.differences, e.reason),
         E::ProofRecorded(e) => format!("{}_{}: {}", e.version, e.name, e.verdict),
+        E::RestoreStarted(e) => format!("{}, run {}", e.backup, e.run.short()),
         E::TargetRestored(e) => format!("{}, fingerprint {}…", e.backup, e.after.short(12)),
         E::BackupRekeyed(e) => format!("{}: {}", e.backup, e.recipients.join(", ")),
         E::EmergencyFinished(e) => format!("run {}, by {}: {}", e.run.short(), e.way, e.result),

@@ -69,8 +69,25 @@ pub struct StatusDocument {
     pub running: Option<String>,
     /// What the log knows to be other than expected in the schema.
     pub drift: Option<DriftStatus>,
+    /// Runs that went without a safeguard and that nobody else has looked at.
+    pub unreviewed: Vec<UnreviewedRun>,
     /// The process's exit code.
     pub exit_code: u8,
+}
+
+/// A run that went without a safeguard.
+#[derive(Debug, Clone, Serialize)]
+pub struct UnreviewedRun {
+    /// The run.
+    pub run: String,
+    /// Who ran it.
+    pub by: String,
+    /// When.
+    pub at: String,
+    /// Why.
+    pub reason: String,
+    /// What it went without: `approval`, `backup` or `log`.
+    pub without: &'static str,
 }
 
 /// Drift the log knows of.
@@ -131,6 +148,17 @@ impl From<&StatusView> for StatusDocument {
                 objects: drift.differences,
                 found_at: drift.at.to_string(),
             }),
+            unreviewed: view
+                .unreviewed
+                .iter()
+                .map(|broken| UnreviewedRun {
+                    run: broken.run.to_string(),
+                    by: broken.by.clone(),
+                    at: broken.at.to_string(),
+                    reason: broken.reason.clone(),
+                    without: broken.without,
+                })
+                .collect(),
             exit_code: code.code(),
         }
     }

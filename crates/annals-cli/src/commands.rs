@@ -1,6 +1,8 @@
 //! One file a command; its doc comment is its help.
 
 pub(crate) mod adopt;
+pub(crate) mod approve;
+pub(crate) mod approver;
 pub(crate) mod backup;
 pub(crate) mod completions;
 pub(crate) mod create;
@@ -22,6 +24,7 @@ pub(crate) mod restore;
 pub(crate) mod rollback;
 pub(crate) mod sandbox;
 pub(crate) mod schema;
+pub(crate) mod serve;
 pub(crate) mod source;
 pub(crate) mod state;
 pub(crate) mod status;

@@ -3,6 +3,7 @@
 //!
 //! Nothing here decides anything, and nothing is shown that `annals-api` does not define.
 
+mod ask;
 mod commands;
 mod demo;
 mod output;
@@ -50,6 +51,7 @@ enum Command {
     Status(commands::status::Arguments),
     Locks(commands::locks::Arguments),
     Plan(commands::plan::Arguments),
+    Approve(commands::approve::Arguments),
     Migrate(commands::migrate::Arguments),
     Rollback(commands::rollback::Arguments),
     Proof(commands::proof::Arguments),
@@ -70,6 +72,7 @@ enum Command {
     Log(commands::log::Command),
     #[command(subcommand)]
     Keys(commands::keys::Command),
+    Serve(commands::serve::Arguments),
     #[command(subcommand)]
     Sandbox(commands::sandbox::Command),
     Demo(demo::Arguments),
@@ -84,6 +87,7 @@ impl Command {
             Self::Status(_) => "status",
             Self::Locks(_) => "locks",
             Self::Plan(_) => "plan",
+            Self::Approve(_) => "approve",
             Self::Migrate(_) => "migrate",
             Self::Rollback(_) => "rollback",
             Self::Proof(_) => "proof",
@@ -101,6 +105,7 @@ impl Command {
             Self::Export(_) => "export",
             Self::Log(_) => "log",
             Self::Keys(_) => "keys",
+            Self::Serve(_) => "serve",
             Self::Sandbox(_) => "sandbox",
             Self::Demo(_) => "demo",
             Self::Completions(_) => "completions",
@@ -113,7 +118,9 @@ fn start_tracing(verbose: u8, screen: &Arc<Screen>) {
         // Warnings of annals are lines of their own. The driver quotes what it does not understand of
         // a URL, passwords too.
         0 => "warn,annals=off,sqlx=off,sqlx_core=off,sqlx_postgres=off",
-        1 => "annals=info,annals_operations=info,annals_executor=info,annals_event_store=info",
+        1 => {
+            "annals=info,annals_operations=info,annals_executor=info,annals_event_store=info,annals_serve=info"
+        }
         _ => "debug,sqlx_postgres::options=off",
     };
     let asked = tracing_subscriber::EnvFilter::try_from_env("ANNALS_LOG").ok();
@@ -129,7 +136,10 @@ fn environment(command: &str) -> std::io::Result<Environment> {
     let variables: HashMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    Ok(Environment::new(std::env::current_dir()?, variables, &format!("annals {command}")))
+    let folder = std::env::current_dir()?;
+    let mut environment = Environment::new(folder, variables, &format!("annals {command}"));
+    environment.asks = Some(Box::new(ask::at_terminal));
+    Ok(environment)
 }
 
 /// What reads SQL needs stack for each level it is nested; memory that is not touched costs nothing.
@@ -176,6 +186,9 @@ async fn run(command: Command, environment: &Environment, output: &Output) -> Ex
         Command::Status(arguments) => commands::status::run(environment, output, &arguments).await,
         Command::Locks(arguments) => commands::locks::run(environment, output, &arguments).await,
         Command::Plan(arguments) => commands::plan::run(environment, output, arguments).await,
+        Command::Approve(arguments) => {
+            commands::approve::run(environment, output, &arguments).await
+        }
         Command::Migrate(arguments) => commands::migrate::run(environment, output, arguments).await,
         Command::Rollback(arguments) => {
             commands::rollback::run(environment, output, arguments).await
@@ -203,6 +216,7 @@ async fn run(command: Command, environment: &Environment, output: &Output) -> Ex
         Command::Export(arguments) => commands::export::run(environment, output, &arguments).await,
         Command::Log(command) => commands::log::run(environment, output, &command).await,
         Command::Keys(command) => commands::keys::run(environment, output, &command).await,
+        Command::Serve(arguments) => commands::serve::run(environment, output, arguments).await,
         Command::Sandbox(command) => commands::sandbox::run(environment, output, &command).await,
         Command::Demo(arguments) => demo::run(environment, output, &arguments).await,
         Command::Completions(arguments) => commands::completions::run(&arguments),

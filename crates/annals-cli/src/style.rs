@@ -10,13 +10,10 @@ pub(crate) const HINT: Style = AnsiColor::Cyan.on_default().bold();
 pub(crate) const STRONG: Style = Style::new().bold();
 pub(crate) const FAINT: Style = Style::new().dimmed();
 
-/// `text` without characters that could steer a terminal: control characters and bidirectional
-/// marks are shown as `\u{…}`; line feeds and tabs stay.
+/// `text` without characters that could steer a terminal or hide: control characters, bidirectional
+/// marks and what has no width are shown as `\u{…}`; line feeds and tabs stay.
 pub(crate) fn safe(text: &str) -> String {
-    let steers = |c: char| {
-        (c.is_control() && c != '\n' && c != '\t')
-            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
-    };
+    let steers = |c: char| c == '\r' || annals_migrations::is_hidden(c);
     if !text.contains(steers) {
         return text.to_owned();
     }

@@ -124,6 +124,8 @@ impl Progress for NoProgress {}
 
 /// Who runs what, where.
 pub struct RunContext<'a> {
+    /// Hash of the plan the run carries out: all of it, or what an earlier run of it has left.
+    pub plan: Digest,
     /// The run.
     pub run: RunId,
     /// The workspace; part of every ledger row.

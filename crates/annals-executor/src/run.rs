@@ -160,7 +160,7 @@ pub async fn execute<R: Recorder, P: Progress>(
     waiting.push(
         RunStarted {
             direction: plan.direction,
-            plan: plan.hash(),
+            plan: context.plan,
             run: context.run,
             steps: plan.steps.len() as u64,
         }

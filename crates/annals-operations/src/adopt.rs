@@ -339,7 +339,9 @@ async fn look_at(
         return Err(refused(match adoptable.basis {
             AdoptionBasis::Lost => "the target has everything the log says took effect",
             AdoptionBasis::Supabase => "supabase_migrations.schema_migrations has no rows",
-            AdoptionBasis::Ledger | AdoptionBasis::Declared => "there is nothing to adopt",
+            AdoptionBasis::Ledger | AdoptionBasis::Declared | AdoptionBasis::Restored => {
+                "there is nothing to adopt"
+            }
         }));
     }
     Ok(adoptable)
@@ -461,5 +463,7 @@ async fn follow(
             }
             opened.session.put_back(&rows).await.map_err(fault)
         }
+        // The rows came with the backup.
+        AdoptionBasis::Restored => Ok(()),
     }
 }

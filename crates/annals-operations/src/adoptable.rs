@@ -360,7 +360,12 @@ fn remains(book: &Book, lost: &[&Change], change: &Change) -> Option<EarlierChan
     };
     let of_version = book.history.changes().iter().filter(|c| c.version == change.version);
     let last = of_version.filter(|other| !is_lost(other)).max_by_key(|other| other.ordinal)?;
-    Some(EarlierChange {
+    Some(as_earlier(last))
+}
+
+/// A change as an event keeps it.
+pub(crate) fn as_earlier(last: &Change) -> EarlierChange {
+    EarlierChange {
         at: last.at,
         by: last.by.clone(),
         direction: last.direction,
@@ -375,7 +380,7 @@ fn remains(book: &Book, lost: &[&Change], change: &Change) -> Option<EarlierChan
         seq: last.seq,
         step: last.key.step,
         transaction: last.transaction.clone(),
-    })
+    }
 }
 
 fn of_change(

@@ -4,16 +4,18 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use annals_archive::{
-    ArchiveError, CaptureOptions, FileStore, Kind, LogHead, Manifest, NoWatcher, NotIncluded,
+    ArchiveError, CaptureOptions, Kind, LogHead, Manifest, Naming, NoWatcher, NotIncluded, Store,
     Watcher, capture,
 };
 use annals_backup::{KeyEncryptionKey, Receipt, SealParams, seal};
 use annals_event_store::EventStore;
 use annals_events::{BackupFailed, BackupId, BackupTaken, BlobRef, RunId, canonical_json};
-use annals_executor::Interrupt;
+use annals_executor::{Interrupt, failpoint};
 use annals_postgres::{DumpProgram, LEDGER_SCHEMA};
 
-use crate::backups::{Around, BackupTrouble, container_id, read_key};
+use crate::backup_config::KeySource;
+use crate::backup_keys::KeyReader;
+use crate::backups::{Around, BackupTrouble, container_id};
 use crate::drift::give_up;
 use crate::environment::Environment;
 use crate::error::{Failure, LogFailure};
@@ -48,7 +50,7 @@ pub struct TakenBackup {
     /// How much it holds.
     pub kind: Kind,
     /// Where it is.
-    pub path: PathBuf,
+    pub path: String,
     /// The measures of its container.
     pub receipt: Receipt,
     /// Tables in it.
@@ -65,8 +67,8 @@ pub struct TakenBackup {
     pub not_included: Vec<NotIncluded>,
     /// The public manifest, beside the log.
     pub manifest: BlobRef,
-    /// The key it is sealed for.
-    pub key_id: String,
+    /// The keys it is sealed for.
+    pub key_ids: Vec<String>,
     /// Where that key was made just now: there was none.
     pub made_key: Option<PathBuf>,
     /// How long it took, in microseconds.
@@ -118,6 +120,12 @@ struct Wanted {
 
 /// Connections at a time before a run.
 const JOBS_BEFORE_RUN: usize = 2;
+
+/// The backup a target wants before a run, in a word.
+pub(crate) fn policy(workspace: &Workspace, target: &Target) -> Option<&'static str> {
+    let configured = workspace.config().targets.get(&target.name);
+    configured.and_then(|target| target.backup).map(Kind::as_str)
+}
 
 /// Takes the backup the target wants before run `run`; none, if it wants none.
 pub(crate) async fn before_run(
@@ -173,11 +181,13 @@ async fn seal_and_record(
     interrupt: &mut Interrupt,
 ) -> Result<TakenBackup, Failure> {
     let Around { environment, workspace, target } = around;
+    let began = Instant::now();
     let major = opened.session.facts().major();
     let places = sandbox::places(environment, Some(workspace));
     let dump = DumpProgram::find(&places, major).map_err(ArchiveError::from)?;
     let knows_backups = opened.book().backups.iter().next().is_some();
-    let (key, made_key) = key(target, knows_backups)?;
+    let made_key = make_key(target, knows_backups)?;
+    let keys = KeyReader::new(environment, target).for_sealing()?;
     let backup = BackupId(environment.ids.next());
     let (name, id) = (backup.to_string(), container_id(backup));
     let head = opened.recorder.log.head();
@@ -210,27 +220,36 @@ async fn seal_and_record(
     });
     let public = canonical_json(&public).expect("invariant: the members' names are ASCII");
     let store = store(target)?;
-    let sink = store.begin(&name).map_err(ArchiveError::from)?;
+    let sink = store.begin(&name).await.map_err(ArchiveError::from)?;
     let params = SealParams { backup_id: id, public_metadata: public.as_bytes() };
-    let writer = seal(sink, &params, [&key]).map_err(ArchiveError::from)?;
+    let writer = seal(sink, &params, &keys).map_err(ArchiveError::from)?;
     let captured = tokio::select! {
         biased;
         () = interrupt.wait() => None,
-        captured = capture(&capture_options, writer, watcher) => Some(captured?),
+        captured = capture(&capture_options, writer, watcher) => Some(captured),
     };
     let Some(captured) = captured else {
         // Threads may still be at it for a moment; what they write to has no name any more.
-        store.discard(&name);
+        store.discard(&name).await;
         return Err(Failure::Interrupted);
     };
-    let path = captured.sink.seal(&captured.receipt).map_err(ArchiveError::from)?;
+    let captured = match captured {
+        Ok(captured) => captured,
+        Err(error) => {
+            store.discard(&name).await;
+            return Err(error.into());
+        }
+    };
+    let path = captured.sink.publish(&captured.receipt, Naming::New).await?;
+    failpoint::hit("backup_named");
     // From here on it is a backup; the log is told only of what is durable.
     let (manifest, receipt) = (captured.manifest, captured.receipt);
-    let key_id = key.id().to_string();
-    let blob = keep_manifest(opened, &manifest, &receipt, &key_id).await?;
+    let key_ids: Vec<String> = keys.iter().map(|key| key.id().to_string()).collect();
+    let blob = keep_manifest(opened, &manifest, &receipt, &key_ids).await?;
     let event = BackupTaken {
         backup,
         bytes: receipt.sealed_bytes,
+        duration_us: Some(u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX)),
         kind: manifest.kind.as_str().to_owned(),
         manifest: blob,
         run: wanted.run,
@@ -249,7 +268,7 @@ async fn seal_and_record(
         lsn: manifest.server.lsn,
         not_included: manifest.not_included,
         manifest: blob,
-        key_id,
+        key_ids,
         made_key,
         us: 0,
         log_size: 0,
@@ -257,27 +276,24 @@ async fn seal_and_record(
     })
 }
 
-async fn keep_manifest(
+pub(crate) async fn keep_manifest(
     opened: &mut Opened<'_>,
     manifest: &Manifest,
     receipt: &Receipt,
-    key_id: &str,
+    key_ids: &[String],
 ) -> Result<BlobRef, Failure> {
-    let public = manifest.public(receipt, &[key_id.to_owned()]);
+    let public = manifest.public(receipt, key_ids);
     let text = serde_json::to_string(&public)
         .map_err(|error| ArchiveError::Malformed(error.to_string()))?;
     Ok(opened.recorder.log.put_blob(text.as_bytes()).await.map_err(LogFailure::from)?)
 }
 
-/// The key backups are sealed for. Made where there is none, unless there are backups already: their
-/// key is somewhere, and a second one would hide that it is lost.
-fn key(
-    target: &Target,
-    knows_backups: bool,
-) -> Result<(KeyEncryptionKey, Option<PathBuf>), Failure> {
-    let path = &target.backup_key;
+/// Makes the key backups are sealed for where that is one file and it is not there, unless there are
+/// backups already: their key is somewhere, and a second one would hide that it is lost.
+fn make_key(target: &Target, knows_backups: bool) -> Result<Option<PathBuf>, Failure> {
+    let [KeySource::File(path)] = target.backup_recipients.as_slice() else { return Ok(None) };
     if path.exists() || knows_backups {
-        return Ok((read_key(target)?, None));
+        return Ok(None);
     }
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)
@@ -285,18 +301,20 @@ fn key(
     }
     let key = KeyEncryptionKey::generate().map_err(BackupTrouble::from)?;
     key.create_file(path).map_err(BackupTrouble::from)?;
-    Ok((key, Some(path.clone())))
+    Ok(Some(path.clone()))
 }
 
-/// The place where backups of a target are, kept out of a repository.
-fn store(target: &Target) -> Result<FileStore, Failure> {
-    let all = target.backups.parent().unwrap_or(Path::new("."));
-    let ignore = all.join(".gitignore");
-    if !all.exists() {
-        std::fs::create_dir_all(all)
-            .map_err(|source| Failure::Write { path: all.to_owned(), source })?;
-        std::fs::write(&ignore, "# Backups are large, and belong elsewhere.\n*\n")
-            .map_err(|source| Failure::Write { path: ignore.clone(), source })?;
+/// The place where backups of a target are; a folder is kept out of a repository.
+fn store(target: &Target) -> Result<Store, Failure> {
+    if let Some(folder) = target.backup_folder() {
+        let all = folder.parent().unwrap_or(Path::new("."));
+        let ignore = all.join(".gitignore");
+        if !all.exists() {
+            std::fs::create_dir_all(all)
+                .map_err(|source| Failure::Write { path: all.to_owned(), source })?;
+            std::fs::write(&ignore, "# Backups are large, and belong elsewhere.\n*\n")
+                .map_err(|source| Failure::Write { path: ignore.clone(), source })?;
+        }
     }
-    Ok(FileStore::new(target.backups.clone()))
+    target.backup_store()
 }

@@ -1,4 +1,4 @@
-//! `backup list`, `show`, `verify` and `prune`: what there is, what it is good for, what may go.
+//! `backup list`, `show` and `verify`: what there is, and what it is good for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -6,16 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use annals_archive::{Archive, ArchiveError, FileStore, Phase, StoreError, Watcher, read_through};
-use annals_backup::{BackupError, KeyEncryptionKey};
+use annals_archive::{Archive, ArchiveError, Phase, StoreError, Watcher, read_through};
+use annals_backup::{BackupError, KeyEncryptionKey, Receipt};
 use annals_event_store::EventStore;
-use annals_events::{
-    BackupDepth, BackupId, BackupRemoved, BackupVerified, CheckOutcome, Event, Timestamp,
-};
+use annals_events::{BackupDepth, BackupId, BackupVerified, BlobRef, CheckOutcome, Event, RunId};
 use annals_executor::Interrupt;
 use annals_postgres::Fault;
 use annals_projections::{Backup, BackupCatalog};
 
+use crate::backup_keys::KeyReader;
 use crate::environment::Environment;
 use crate::error::{Failure, LogFailure};
 use crate::home::BlobReader;
@@ -36,6 +35,36 @@ pub enum BackupTrouble {
     /// The key is not here.
     #[error("the key of this workspace's backups is missing ({})", .0.display())]
     NoKey(PathBuf),
+    /// What should give a key does not. Nothing of what it gave is repeated.
+    #[error("the key of backups from {source_name}: {reason}")]
+    KeySource {
+        /// It.
+        source_name: String,
+        /// Why.
+        reason: String,
+    },
+    /// None of the keys at hand fits.
+    #[error(
+        "no key fits backup {backup}: it is sealed for {}{}",
+        if sealed_for.is_empty() { "nobody this annals knows".to_owned() } else { sealed_for.join(", ") },
+        tried.iter().map(|tried| format!("; {tried}")).collect::<String>()
+    )]
+    NoKeyOpens {
+        /// The backup.
+        backup: String,
+        /// The keys that open it.
+        sealed_for: Vec<String>,
+        /// What was tried, and what came of it.
+        tried: Vec<String>,
+    },
+    /// A file is not the one the log knows.
+    #[error("backup {backup} is left as it is: {reason}")]
+    NotAsRecorded {
+        /// The backup.
+        backup: String,
+        /// What is not.
+        reason: String,
+    },
     /// None goes by that name.
     #[error("no backup of {target:?} is called {name:?}")]
     Unknown {
@@ -58,6 +87,45 @@ pub enum BackupTrouble {
     /// The database that is to be made is there already.
     #[error("there is a database {0:?} already")]
     DatabaseExists(String),
+    /// It cannot take the place of the target.
+    #[error("the backup cannot take the place of {target:?}: {}", reasons.join("; "))]
+    CannotTakePlace {
+        /// The target.
+        target: String,
+        /// Everything that is in the way.
+        reasons: Vec<String>,
+    },
+    /// What was typed is not the fingerprint of the target's schema.
+    #[error(
+        "{given:?} does not confirm the target {target:?}, whose schema has the fingerprint {live}; \
+         nothing was changed"
+    )]
+    NotConfirmed {
+        /// The target.
+        target: String,
+        /// What was typed.
+        given: String,
+        /// The fingerprint of its schema now.
+        live: String,
+    },
+    /// Somebody does not let go of the target.
+    #[error("{guest} is still connected to {database:?} and did not end; nothing was changed")]
+    StillConnected {
+        /// The database.
+        database: String,
+        /// Who.
+        guest: String,
+    },
+    /// Neither of the databases of a restore that was cut short has the target's name.
+    #[error("run {run} was restoring the database {database:?} when it was cut short, and {found}")]
+    PlaceUnknown {
+        /// The database.
+        database: String,
+        /// The run.
+        run: RunId,
+        /// What has its name.
+        found: String,
+    },
     /// What was restored is not what was backed up.
     #[error("what was restored is not what the backup says: {}", .0.join("; "))]
     NotEqual(Vec<String>),
@@ -79,10 +147,28 @@ impl BackupTrouble {
                 "put the key file back, or name it in ANNALS_BACKUP_KEY; without it no backup can be \
                  opened"
             }
+            Self::KeySource { .. } => {
+                "give the key as [backup] recipients in annals.toml says; nothing was sealed or opened"
+            }
+            Self::NoKeyOpens { .. } => {
+                "put one of these keys back, or name its file in ANNALS_BACKUP_KEY"
+            }
+            Self::NotAsRecorded { .. } => "look at it with: annals backup verify",
             Self::Unknown { .. } | Self::Ambiguous { .. } => {
                 "see them all with: annals backup list"
             }
             Self::None(_) => "take one with: annals backup",
+            Self::CannotTakePlace { .. } => {
+                "bring it into a database beside it: annals restore <backup> --into <database>"
+            }
+            Self::NotConfirmed { .. } => {
+                "look again at what would be lost: annals restore <backup>, without --yes-restore"
+            }
+            Self::StillConnected { .. } => "end that session, and run the command again",
+            Self::PlaceUnknown { .. } => {
+                "somebody renamed or dropped a database meanwhile: give the right one the name back \
+                 (ALTER DATABASE … RENAME TO …), then run annals status"
+            }
             Self::DatabaseExists(_) => "name one that is not there; nothing was changed",
             Self::NotEqual(_) => {
                 "nothing was left behind; keep the backup, and take another one with: annals backup"
@@ -105,15 +191,6 @@ pub(crate) fn container_id(backup: BackupId) -> annals_backup::BackupId {
     annals_backup::BackupId::from_bytes(*backup.0.as_bytes())
 }
 
-/// The key backups are opened with.
-pub(crate) fn read_key(target: &Target) -> Result<KeyEncryptionKey, BackupTrouble> {
-    let path = &target.backup_key;
-    if !path.exists() {
-        return Err(BackupTrouble::NoKey(path.clone()));
-    }
-    Ok(KeyEncryptionKey::load(path)?)
-}
-
 /// One backup, as log and store know it.
 #[derive(Debug, Clone)]
 pub struct BackupRow {
@@ -123,8 +200,8 @@ pub struct BackupRow {
     pub recorded: Option<Backup>,
     /// Bytes of its file; none if it is not there.
     pub file_bytes: Option<u64>,
-    /// Where its file is, or would be.
-    pub path: PathBuf,
+    /// Where it is, or would be.
+    pub path: String,
 }
 
 /// All of them.
@@ -148,12 +225,15 @@ pub async fn backup_list(
     let workspace = Workspace::find(&environment.folder)?;
     let target = Target::resolve(environment, &workspace, target)?;
     let catalog = open::read_book(&target).await?.backups;
-    Ok(BackupListView { target: target.name.clone(), backups: rows(&target, &catalog)? })
+    Ok(BackupListView { target: target.name.clone(), backups: rows(&target, &catalog).await? })
 }
 
-fn rows(target: &Target, catalog: &BackupCatalog) -> Result<Vec<BackupRow>, Failure> {
-    let store = FileStore::new(target.backups.clone());
-    let stored = store.list().map_err(ArchiveError::from)?;
+pub(crate) async fn rows(
+    target: &Target,
+    catalog: &BackupCatalog,
+) -> Result<Vec<BackupRow>, Failure> {
+    let store = target.backup_store()?;
+    let stored = store.list().await.map_err(ArchiveError::from)?;
     let files: BTreeMap<String, u64> =
         stored.into_iter().map(|file| (file.name, file.bytes)).collect();
     let known: BTreeMap<String, &Backup> =
@@ -171,12 +251,12 @@ fn rows(target: &Target, catalog: &BackupCatalog) -> Result<Vec<BackupRow>, Fail
 
 /// The backup that is meant: its name, a beginning or an end of it of at least four characters, or
 /// `latest`.
-pub(crate) fn resolve(
+pub(crate) async fn resolve(
     target: &Target,
     catalog: &BackupCatalog,
     asked: &str,
 ) -> Result<BackupId, Failure> {
-    let there = rows(target, catalog)?;
+    let there = rows(target, catalog).await?;
     let is_there =
         |row: &&BackupRow| row.recorded.as_ref().is_none_or(|backup| backup.removed.is_none());
     let there: Vec<&BackupRow> = there.iter().filter(is_there).collect();
@@ -228,21 +308,24 @@ pub async fn backup_show(
     let workspace = Workspace::find(&environment.folder)?;
     let target = Target::resolve(environment, &workspace, target)?;
     let catalog = open::read_book(&target).await?.backups;
-    let id = resolve(&target, &catalog, name)?.to_string();
-    let row = rows(&target, &catalog)?.into_iter().find(|row| row.backup == id);
+    let id = resolve(&target, &catalog, name).await?.to_string();
+    let row = rows(&target, &catalog).await?.into_iter().find(|row| row.backup == id);
     let unknown = || BackupTrouble::Unknown { target: target.name.clone(), name: name.to_owned() };
     let row = row.ok_or_else(unknown)?;
     let manifest = match &row.recorded {
-        Some(backup) => Some(public_manifest(&target, backup).await?),
+        Some(backup) => Some(public_manifest(&target, &backup.manifest).await?),
         None => None,
     };
     Ok(BackupShowView { target: target.name.clone(), row, manifest })
 }
 
 /// What the log holds of a backup; its digest is in the event.
-async fn public_manifest(target: &Target, backup: &Backup) -> Result<serde_json::Value, Failure> {
+pub(crate) async fn public_manifest(
+    target: &Target,
+    reference: &BlobRef,
+) -> Result<serde_json::Value, Failure> {
     let mut reader = BlobReader::of(&target.home()).await?;
-    let content = reader.get(&backup.manifest).await;
+    let content = reader.get(reference).await;
     reader.close().await;
     let parsed = serde_json::from_slice(&content.map_err(LogFailure::from)?);
     Ok(parsed.map_err(|error| ArchiveError::Malformed(error.to_string()))?)
@@ -302,7 +385,7 @@ pub async fn backup_verify(
     let workspace = Workspace::find(&environment.folder)?;
     let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
     let catalog = open::read_book(&target).await?.backups;
-    let id = resolve(&target, &catalog, &options.backup)?;
+    let id = resolve(&target, &catalog, &options.backup).await?;
     let began = Instant::now();
     let mut view = BackupCheckView {
         target: target.name.clone(),
@@ -316,12 +399,13 @@ pub async fn backup_verify(
         us: 0,
     };
     let recorded = catalog.get(id);
-    view.problems = without_key(&target, id, recorded).await?;
+    (view.problems, view.notes) = without_key(&target, id, recorded).await?;
     if recorded.is_none() {
         view.notes.push("the log does not know it: there is nothing to compare it with".to_owned());
     }
     if view.problems.is_empty() && !options.without_key {
-        let key = Arc::new(vec![read_key(&target)?]);
+        let store = target.backup_store()?;
+        let key = KeyReader::new(environment, &target).of_backup(&store, id).await?;
         match read_all(&target, id, &key, watcher, interrupt).await {
             Ok(archive) => {
                 view.tables = archive.manifest.tables.len() as u64;
@@ -356,30 +440,56 @@ pub async fn backup_verify(
     Ok(view)
 }
 
-/// What the log says of the file, compared with the file.
+/// What the log says of the file, compared with the file: what is wrong, and what should be known.
 async fn without_key(
     target: &Target,
     id: BackupId,
     recorded: Option<&Backup>,
-) -> Result<Vec<String>, Failure> {
-    let store = FileStore::new(target.backups.clone());
-    let examined = match store.examine(&id.to_string()) {
+) -> Result<(Vec<String>, Vec<String>), Failure> {
+    let examined = match target.backup_store()?.examine(&id.to_string()).await {
         Ok(examined) => examined,
         Err(ArchiveError::Store(StoreError::Missing(path))) => {
-            return Ok(vec![format!("there is no file {}", path.display())]);
+            return Ok((vec![format!("there is no file {}", path.display())], Vec::new()));
         }
-        Err(error) => return Ok(vec![damage(error.into())?]),
+        Err(error) => return Ok((vec![damage(error.into())?], Vec::new())),
     };
     let mut problems = Vec::new();
     if examined.receipt.backup_id != container_id(id) {
         problems.push(format!("the file holds another backup, {}", examined.receipt.backup_id));
     }
-    let Some(recorded) = recorded else { return Ok(problems) };
-    let manifest = public_manifest(target, recorded).await?;
+    let Some(recorded) = recorded else { return Ok((problems, Vec::new())) };
+    let unlike = unlike(target, &examined.receipt, recorded.bytes, &recorded.manifest).await?;
+    if unlike.is_empty() {
+        return Ok((problems, Vec::new()));
+    }
+    if let Some(before) = &recorded.before_rekeying {
+        let as_before = self::unlike(target, &examined.receipt, before.bytes, &before.manifest);
+        if as_before.await?.is_empty() {
+            let note = format!(
+                "its keys were to be changed at {}, and that was not finished: the file is the one of \
+                 before, whole; finish with: annals backup rekey",
+                before.at
+            );
+            return Ok((problems, vec![note]));
+        }
+    }
+    problems.extend(unlike);
+    Ok((problems, Vec::new()))
+}
+
+/// In what a container is not the one whose public manifest this is.
+pub(crate) async fn unlike(
+    target: &Target,
+    receipt: &Receipt,
+    recorded_bytes: u64,
+    manifest: &BlobRef,
+) -> Result<Vec<String>, Failure> {
+    let mut problems = Vec::new();
+    let manifest = public_manifest(target, manifest).await?;
     let container = &manifest["container"];
-    let (bytes, digest) = (examined.receipt.sealed_bytes, examined.receipt.sha256.to_string());
-    if container["bytes"].as_u64() != Some(bytes) || recorded.bytes != bytes {
-        problems.push(format!("the file has {bytes} bytes, the log says {}", recorded.bytes));
+    let (bytes, digest) = (receipt.sealed_bytes, receipt.sha256.to_string());
+    if container["bytes"].as_u64() != Some(bytes) || recorded_bytes != bytes {
+        problems.push(format!("the file has {bytes} bytes, the log says {recorded_bytes}"));
     }
     if container["sha256"].as_str() != Some(digest.as_str()) {
         let said = container["sha256"].as_str().unwrap_or("nothing");
@@ -429,8 +539,7 @@ pub(crate) async fn read_all(
     watcher: &mut dyn Watcher,
     interrupt: &mut Interrupt,
 ) -> Result<Archive, Failure> {
-    let store = FileStore::new(target.backups.clone());
-    let source = store.open(&id.to_string()).map_err(ArchiveError::from)?;
+    let source = target.backup_store()?.open(&id.to_string()).await.map_err(ArchiveError::from)?;
     let (key, read) = (Arc::clone(key), Arc::new(AtomicU64::new(0)));
     let counts = Arc::clone(&read);
     let mut reads = tokio::task::spawn_blocking(move || {
@@ -471,151 +580,4 @@ pub(crate) async fn record(
     let size = opened.recorder.log.head().size;
     opened.close().await;
     Ok(size)
-}
-
-/// Which backups may go.
-#[derive(Debug, Clone)]
-pub struct PruneOptions {
-    /// The target; the default one if none.
-    pub target: Option<String>,
-    /// The newest so many stay.
-    pub keep_last: Option<u64>,
-    /// Those not older than so many days stay.
-    pub keep_days: Option<u64>,
-    /// Only say what would go.
-    pub dry_run: bool,
-}
-
-/// A backup that goes, or stays although it could go by number and age.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PrunedBackup {
-    /// Its name.
-    pub backup: String,
-    /// Why.
-    pub reason: String,
-}
-
-/// What a pruning did.
-#[derive(Debug, Clone)]
-pub struct PruneView {
-    /// The target.
-    pub target: String,
-    /// What went, or would go.
-    pub removed: Vec<PrunedBackup>,
-    /// What stays, and why.
-    pub kept: Vec<PrunedBackup>,
-    /// Whether anything was done.
-    pub dry_run: bool,
-    /// Files of backups the log has as removed, which went too.
-    pub swept: Vec<String>,
-}
-
-/// Removes backups that are not to be kept. Each is recorded before its file is touched.
-///
-/// The newest backup that passed a verification stays, whatever its age, and so does one that is
-/// newer; among several, one that was restored and compared counts. The newest one that was taken
-/// before a run stays too: it is what going back behind that run may need.
-///
-/// # Errors
-///
-/// When nothing says what is to be kept, or something cannot be recorded or removed.
-pub async fn backup_prune(
-    environment: &Environment,
-    options: &PruneOptions,
-    interrupt: &mut Interrupt,
-) -> Result<PruneView, Failure> {
-    if options.keep_last.is_none() && options.keep_days.is_none() {
-        let subject = "--keep-last, --keep-days".to_owned();
-        let reason = "one of them says what is to be kept".to_owned();
-        return Err(Failure::Argument { subject, reason });
-    }
-    let workspace = Workspace::find(&environment.folder)?;
-    let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
-    let catalog = open::read_book(&target).await?.backups;
-    let (removed, kept) = sort_out(&catalog, options, environment.clock.now());
-    let store = FileStore::new(target.backups.clone());
-    let mut view = PruneView {
-        target: target.name.clone(),
-        kept,
-        removed: Vec::new(),
-        dry_run: options.dry_run,
-        swept: Vec::new(),
-    };
-    let named = |(id, reason): &(BackupId, String)| PrunedBackup {
-        backup: id.to_string(),
-        reason: reason.clone(),
-    };
-    view.removed = removed.iter().map(named).collect();
-    if options.dry_run {
-        return Ok(view);
-    }
-    if !removed.is_empty() {
-        let event = |(backup, reason): &(BackupId, String)| {
-            BackupRemoved { backup: *backup, reason: reason.clone() }.into()
-        };
-        let events = removed.iter().map(event).collect();
-        record(environment, &workspace, &target, events, interrupt).await?;
-    }
-    // What an earlier pruning recorded and did not get to goes too.
-    let gone = catalog.iter().filter(|(_, backup)| backup.removed.is_some()).map(|(id, _)| id);
-    let (now, before): (Vec<BackupId>, Vec<BackupId>) =
-        (removed.iter().map(|(id, _)| *id).collect(), gone.collect());
-    for (id, is_before) in
-        now.into_iter().map(|id| (id, false)).chain(before.into_iter().map(|id| (id, true)))
-    {
-        match store.remove(&id.to_string()) {
-            Ok(()) if is_before => view.swept.push(id.to_string()),
-            Ok(()) | Err(StoreError::Missing(_)) => {}
-            Err(error) => return Err(ArchiveError::from(error).into()),
-        }
-    }
-    Ok(view)
-}
-
-type Sorted = (Vec<(BackupId, String)>, Vec<PrunedBackup>);
-
-/// What goes, and what stays with the reason.
-fn sort_out(catalog: &BackupCatalog, options: &PruneOptions, now: Timestamp) -> Sorted {
-    const DAY_US: i64 = 86_400_000_000;
-    let mut there: Vec<(BackupId, &Backup)> =
-        catalog.iter().filter(|(_, backup)| backup.removed.is_none()).collect();
-    there.sort_by_key(|(_, backup)| std::cmp::Reverse(backup.seq));
-    let restored = |backup: &Backup| matches!(backup.verified(), Some((BackupDepth::Restored, _)));
-    let usable = |backup: &Backup| backup.is_usable();
-    let newest = |wanted: &dyn Fn(&Backup) -> bool| {
-        there.iter().position(|(_, backup)| usable(backup) && wanted(backup))
-    };
-    let before_run = newest(&|backup| backup.run.is_some());
-    let anchor = newest(&restored).or_else(|| newest(&|backup| backup.verified().is_some()));
-    let (mut removed, mut kept) = (Vec::new(), Vec::new());
-    for (at, (id, backup)) in there.iter().enumerate() {
-        let age_days = (now.micros() - backup.at.micros()) / DAY_US;
-        let by_count = options.keep_last.is_some_and(|last| (at as u64) < last);
-        let by_age = options
-            .keep_days
-            .is_some_and(|days| i64::try_from(days).is_ok_and(|days| age_days < days));
-        let why = match anchor {
-            _ if by_count => Some(format!("one of the newest {}", options.keep_last.unwrap_or(0))),
-            _ if by_age => Some(format!("{age_days} days old")),
-            _ if before_run == Some(at) => Some("the newest taken before a run".to_owned()),
-            Some(anchor) if at == anchor => {
-                Some("the newest that passed a verification".to_owned())
-            }
-            Some(anchor) if at < anchor => Some("newer than the newest verified one".to_owned()),
-            None => Some("none has passed a verification yet".to_owned()),
-            Some(_) => None,
-        };
-        match why {
-            Some(reason) => kept.push(PrunedBackup { backup: id.to_string(), reason }),
-            None => {
-                let limits = [
-                    options.keep_last.map(|last| format!("not one of the newest {last}")),
-                    options.keep_days.map(|_| format!("{age_days} days old")),
-                ];
-                let reason = limits.into_iter().flatten().collect::<Vec<_>>().join(", ");
-                removed.push((*id, format!("pruned: {reason}")));
-            }
-        }
-    }
-    (removed, kept)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use annals_approvals::Register;
 use annals_events::{BlobRef, Digest, Event, KeyPurpose, LeafHash, Recorded, Seq, Timestamp};
 use annals_integrity::{LedgerMismatch, compare_ledger};
 use annals_projections::{BackupCatalog, History, LedgerRow, Projection, ProofBook, RecoveryState};
@@ -13,6 +14,8 @@ pub(crate) struct Book {
     pub(crate) recovery: RecoveryState,
     /// Backups.
     pub(crate) backups: BackupCatalog,
+    /// Approvals, and what they are about.
+    pub(crate) register: Register,
     /// Rehearsals.
     pub(crate) proofs: ProofBook,
     /// The log's name; empty without a log.
@@ -35,6 +38,8 @@ pub(crate) struct Book {
     pub(crate) drift_told: Option<(Timestamp, BlobRef)>,
     /// Somebody has taken the schema as it was for the expected one.
     pub(crate) is_schema_accepted: bool,
+    /// How often the target was restored.
+    pub(crate) incarnation: u64,
     /// From which event on the server wrote on which timeline.
     timelines: Vec<(Seq, u32)>,
 }
@@ -45,11 +50,13 @@ impl Book {
         self.recovery.apply(recorded);
         self.proofs.apply(recorded);
         self.backups.apply(recorded);
+        self.register.apply(recorded);
         if self.size == 0 {
             self.origin = recorded.origin.to_string();
         }
         self.size = recorded.seq.0 + 1;
         self.head = Some(recorded.leaf);
+        self.incarnation = self.incarnation.max(recorded.incarnation);
         if let Some(target) = &recorded.target
             && self.timelines.last().is_none_or(|(_, known)| *known != target.timeline)
         {

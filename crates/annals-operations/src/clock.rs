@@ -4,13 +4,13 @@ use annals_events::{EventId, RunId, Timestamp};
 use uuid::Uuid;
 
 /// Tells the time.
-pub trait Clock {
+pub trait Clock: Send + Sync {
     /// The moment, in UTC.
     fn now(&self) -> Timestamp;
 }
 
 /// Draws identifiers.
-pub trait IdSource {
+pub trait IdSource: Send + Sync {
     /// A new UUIDv7.
     fn next(&self) -> Uuid;
 

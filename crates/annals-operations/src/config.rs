@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use annals_anchor::{AnchorPlace, S3Place};
+use annals_approvals::Policy as ApprovalPolicy;
 use annals_archive::Kind;
 use annals_events::ProofVerdict;
 use annals_executor::Patience;
@@ -11,7 +12,13 @@ use annals_migrations::{Position, parse_duration_ms};
 use annals_postgres::{ConnectionSpec, Platform, SpecError};
 use serde::Deserialize;
 
+use crate::backup_config::{BackupConfig, BackupTable, read_backup};
+use crate::monitoring::{BudgetTable, GroupTable, HealthTable, Monitoring};
 use crate::targets::SANDBOX_TARGET;
+
+mod approvals;
+
+use approvals::{ApprovalsTable, read_approvals};
 
 /// The file that makes a folder a workspace.
 pub(crate) const CONFIG_FILE: &str = "annals.toml";
@@ -101,9 +108,17 @@ struct Document {
     #[serde(default)]
     schemas: SchemasTable,
     #[serde(default)]
+    backup: BackupTable,
+    #[serde(default)]
     anchors: BTreeMap<String, AnchorTable>,
     #[serde(default)]
     targets: BTreeMap<String, TargetTable>,
+    #[serde(default)]
+    health: HealthTable,
+    #[serde(default)]
+    budgets: BudgetTable,
+    #[serde(default)]
+    groups: BTreeMap<String, GroupTable>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -152,6 +167,7 @@ struct Policy {
     require_anchors: usize,
     lock_retries: u32,
     drift: DriftPolicy,
+    terminate_blockers: bool,
 }
 
 /// What becomes of a run on a target whose schema is not as expected.
@@ -179,6 +195,7 @@ impl Default for Policy {
             require_anchors: 0,
             lock_retries: 5,
             drift: DriftPolicy::default(),
+            terminate_blockers: false,
         }
     }
 }
@@ -235,6 +252,7 @@ struct TargetTable {
     proof: Option<String>,
     proof_accepts: Option<Vec<String>>,
     backup: Option<String>,
+    approvals: Option<ApprovalsTable>,
 }
 
 /// Where a target's URL comes from.
@@ -319,6 +337,8 @@ pub struct TargetConfig {
     pub proof: ProofPolicy,
     /// The backup that is taken before a run; without it the run does not start. Default none.
     pub backup: Option<Kind>,
+    /// The approvals a run needs. Default none.
+    pub approvals: Option<ApprovalPolicy>,
 }
 
 /// What the sandbox is to be like.
@@ -349,10 +369,14 @@ pub struct Config {
     pub require_anchors: usize,
     /// What becomes of a run on a target that has drifted. Default refuse.
     pub drift: DriftPolicy,
+    /// Whether an emergency rollback ends clients that stand in its way. Default no.
+    pub terminate_blockers: bool,
     /// Schemas that something else manages, besides those of the platform: no part of the picture.
     pub managed_schemas: Vec<String>,
     /// Schemas that are the project's own although the platform manages them.
     pub included_schemas: Vec<String>,
+    /// How backups are kept.
+    pub backup: BackupConfig,
     /// Places that hold copies of logs, by name.
     pub anchors: BTreeMap<String, AnchorPlace>,
     /// Longest wait for a lock in a step, in milliseconds. Default 2 s.
@@ -374,11 +398,13 @@ pub struct Config {
     pub silence_timeout_ms: u64,
     /// The sandbox.
     pub sandbox: SandboxConfig,
+    /// Health, groups of tables, limits of time.
+    pub monitoring: Monitoring,
     /// The targets.
     pub targets: BTreeMap<String, TargetConfig>,
 }
 
-fn value_error(key: impl Into<String>, reason: impl Into<String>) -> ConfigError {
+pub(crate) fn value_error(key: impl Into<String>, reason: impl Into<String>) -> ConfigError {
     ConfigError::Value { key: key.into(), reason: reason.into() }
 }
 
@@ -451,6 +477,9 @@ impl Config {
             let place = read_anchor(&name, table)?;
             anchors.insert(name, place);
         }
+        let tables = (document.health, document.budgets, document.groups);
+        let monitoring =
+            Monitoring::read(tables, |name| name == SANDBOX_TARGET || targets.contains_key(name))?;
         let default_target = document.default_target;
         let config = Self {
             workspace: document.workspace,
@@ -458,8 +487,10 @@ impl Config {
             require_rollback: document.policy.require_rollback,
             require_anchors: document.policy.require_anchors,
             drift: document.policy.drift,
+            terminate_blockers: document.policy.terminate_blockers,
             managed_schemas: document.schemas.managed,
             included_schemas: document.schemas.include,
+            backup: read_backup(document.backup)?,
             anchors,
             lock_timeout_ms: duration("timeouts.lock", &timeouts.lock)?,
             statement_timeout_ms: duration("timeouts.statement", &timeouts.statement)?,
@@ -478,6 +509,7 @@ impl Config {
             silence_timeout_ms: silence(&duration, &document.timeouts.silence)?,
             sandbox: read_sandbox(document.sandbox, default_target.as_deref(), &targets)?,
             default_target,
+            monitoring,
             targets,
         };
         for (name, target) in &config.targets {
@@ -530,7 +562,7 @@ fn without_value(message: &str) -> String {
     }
 }
 
-fn is_variable_name(name: &str) -> bool {
+pub(crate) fn is_variable_name(name: &str) -> bool {
     let starts = |b: u8| b.is_ascii_alphabetic() || b == b'_';
     name.bytes().next().is_some_and(starts) && name.bytes().all(|b| starts(b) || b.is_ascii_digit())
 }
@@ -567,7 +599,9 @@ fn read_target(name: &str, table: TargetTable) -> Result<TargetConfig, ConfigErr
             return Err(value_error(format!("{key}.backup"), "is \"off\", \"schema\" or \"full\""));
         }
     };
-    Ok(TargetConfig { url, platform, event_store, anchors: table.anchors, proof, backup })
+    let approvals = table.approvals.map(|table| read_approvals(&key, table)).transpose()?;
+    let anchors = table.anchors;
+    Ok(TargetConfig { url, platform, event_store, anchors, proof, backup, approvals })
 }
 
 fn read_sandbox(

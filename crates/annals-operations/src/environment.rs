@@ -3,9 +3,28 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use annals_backup::SecretText;
 use annals_events::Actor;
 
 use crate::clock::{Clock, IdSource, SystemClock, SystemIds};
+
+/// What somebody at a terminal is asked for, without an echo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question<'a> {
+    /// The passphrase of a target's backups.
+    Passphrase {
+        /// The target.
+        target: &'a str,
+    },
+    /// The same again: something is about to be sealed with it.
+    PassphraseAgain {
+        /// The target.
+        target: &'a str,
+    },
+}
+
+/// Asks somebody; none is an answer that was refused, as by Ctrl-C.
+pub type Asks = Box<dyn Fn(Question<'_>) -> std::io::Result<Option<SecretText>> + Send + Sync>;
 
 /// Surroundings of one command.
 pub struct Environment {
@@ -17,6 +36,8 @@ pub struct Environment {
     pub actor: Actor,
     /// Process, command: shown to whoever finds a log locked.
     pub holder: String,
+    /// Asks whoever is at the terminal; none where nobody is.
+    pub asks: Option<Asks>,
     /// Tells the time.
     pub clock: Box<dyn Clock>,
     /// Draws identifiers.
@@ -42,6 +63,7 @@ impl Environment {
             variables,
             actor,
             holder,
+            asks: None,
             clock: Box::new(SystemClock),
             ids: Box::new(SystemIds),
         }

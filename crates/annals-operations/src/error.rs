@@ -289,6 +289,14 @@ pub enum Failure {
         /// Why the others do not.
         problems: Vec<String>,
     },
+    /// The rollbacks are known not to lead back.
+    #[error("{step}: {reason}")]
+    NoWayBack {
+        /// `<version>_<name>`.
+        step: String,
+        /// Why.
+        reason: String,
+    },
     /// The policy asks for rehearsals that are not there.
     #[error(
         "targets.{target}.proof asks for an accepted proof of every migration, and {} not: {}",
@@ -300,6 +308,16 @@ pub enum Failure {
         target: String,
         /// `<version>_<name>` of each, and in a word why.
         unproven: Vec<(String, &'static str)>,
+    },
+    /// What was to be done is not approved.
+    #[error("{what}: {}", reasons.join("; "))]
+    NotApproved {
+        /// What was to be done.
+        what: String,
+        /// Everything that is missing or wrong.
+        reasons: Vec<String>,
+        /// What to type next.
+        hint: String,
     },
     /// A rehearsal could not be held.
     #[error(transparent)]
@@ -396,11 +414,13 @@ impl Failure {
             Self::FewAnchors { .. } => {
                 "nothing was done; bring the anchors back, and publish with: annals log anchor"
             }
+            Self::NoWayBack { .. } => "bring a backup back: annals backup list",
             Self::NotProven { target, .. } => {
                 return Some(format!(
                     "nothing was done; rehearse them with: annals proof --target {target}"
                 ));
             }
+            Self::NotApproved { hint, .. } => return Some(hint.clone()),
             Self::Rehearsal(annals_proof::RehearsalError::Before { .. }) => {
                 "nothing was changed; the sandbox is built from the files, so what is applied must still \
                  apply to an empty database"

@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use annals_backup::KeyEncryptionKey;
 use annals_keys::{SecretKey, write_pair};
 
+use crate::backups::BackupTrouble;
 use crate::config::{CONFIG_FILE, Config, ConfigError, check_name};
 use crate::environment::Environment;
 use crate::error::{Failure, LogFailure};
@@ -88,6 +90,12 @@ pub fn init(
             .map_err(LogFailure::from)?;
         write_pair(&key, &path, &folder.join(&public)).map_err(LogFailure::from)?;
         written.extend([secret, public]);
+    }
+    let backup_key = folders.keys.join("backup.key");
+    if !folder.join(&backup_key).exists() {
+        let key = KeyEncryptionKey::generate().map_err(BackupTrouble::from)?;
+        key.create_file(&folder.join(&backup_key)).map_err(BackupTrouble::from)?;
+        written.push(backup_key);
     }
     // Last: a folder counts as a workspace only when everything else is there.
     fs::write(&config_path, text).map_err(write(&config_path))?;

@@ -3,7 +3,10 @@
 use std::iter;
 
 use annals_event_store::EventStore;
-use annals_events::{Digest, Event, PlanMade, RunId, TargetIdentity, Version};
+use annals_events::{
+    BreakGlassUsed, Digest, Direction, EmergencyDeclared, Event, PlanMade, RunId, TargetIdentity,
+    Version, WithoutSafeguard,
+};
 use annals_executor::{Interrupt, Progress, RunContext, RunReport, execute, failpoint};
 use annals_integrity::LedgerMismatch;
 use annals_keys::Checkpoint;
@@ -14,6 +17,7 @@ use annals_postgres::{LockHolder, SchemaReader, Session};
 use annals_projections::{History, LedgerRow, RecoveryState};
 
 use crate::anchors::Anchored;
+use crate::approvals::{self, Asked, Authority, Cleared};
 use crate::backup;
 use crate::backups::Around;
 use crate::book::Book;
@@ -23,11 +27,13 @@ use crate::drift::{BeforeRun, give_up};
 use crate::environment::Environment;
 use crate::error::{Failure, LogFailure};
 use crate::examine;
+use crate::losses::{self, StepLoss, loss_in_words};
 use crate::open::{self, Opened, Recovered};
 use crate::pictures::Pictures;
 use crate::preflight::{Touched, preflight};
 use crate::proven::{self, ProofState};
 use crate::targets::Target;
+use crate::wish::{RolledGoal, Wish};
 use crate::workspace::Workspace;
 
 /// How far to migrate.
@@ -39,15 +45,6 @@ pub struct UpGoal {
     pub out_of_order: Vec<Version>,
 }
 
-/// How far to roll back.
-#[derive(Debug, Clone)]
-pub enum RolledGoal {
-    /// Until this version is the last one applied; `0` for everything.
-    To(Version),
-    /// The last so many.
-    Last(u64),
-}
-
 /// On which target.
 #[derive(Debug, Clone, Default)]
 pub struct ChangeOptions {
@@ -57,6 +54,11 @@ pub struct ChangeOptions {
     pub single_transaction: bool,
     /// Go on although the schema is not as expected.
     pub allow_drift: bool,
+    /// Why this is an emergency, if it is one: it is announced as one, drift does not stop it, and
+    /// neither does a backup that cannot be taken.
+    pub emergency: Option<String>,
+    /// A plan that was approved, or one person's word.
+    pub authority: Authority,
 }
 
 /// A plan that was made and not carried out.
@@ -76,6 +78,12 @@ pub struct PlanPreview {
     pub lints: Vec<LintFinding>,
     /// How the rehearsals of its steps stand, by `<version>_<name>`; nothing where nobody asks.
     pub proofs: Vec<(String, ProofState)>,
+    /// The strongest lock each step took when it was rehearsed, where it was.
+    pub locks: Vec<(String, String)>,
+    /// What its steps take away, counted now.
+    pub losses: Vec<StepLoss>,
+    /// The backup that would be taken first: `full`, `schema`.
+    pub backup: Option<&'static str>,
 }
 
 /// What a change came to.
@@ -91,6 +99,8 @@ pub struct ChangeOutcome {
     pub notes: Vec<String>,
     /// What stood around the tables of the plan before the run; told as it began.
     pub surroundings: Vec<String>,
+    /// What a rollback took away, as it was counted before.
+    pub losses: Vec<StepLoss>,
     /// The run; none if there was nothing to do.
     pub run: Option<(RunId, RunReport)>,
     /// The signed head.
@@ -105,18 +115,9 @@ pub struct ChangeOutcome {
     pub log_size: u64,
 }
 
-impl From<UpGoal> for Goal {
+impl From<UpGoal> for Wish {
     fn from(goal: UpGoal) -> Self {
-        Self::Up { to: goal.to, out_of_order: goal.out_of_order }
-    }
-}
-
-impl From<RolledGoal> for Goal {
-    fn from(goal: RolledGoal) -> Self {
-        match goal {
-            RolledGoal::To(version) => Self::DownTo(version),
-            RolledGoal::Last(count) => Self::DownLast(count),
-        }
+        Self::Goal(Goal::Up { to: goal.to, out_of_order: goal.out_of_order })
     }
 }
 
@@ -127,7 +128,7 @@ impl From<RolledGoal> for Goal {
 /// As those would fail.
 pub async fn plan(
     environment: &Environment,
-    goal: impl Into<Goal>,
+    goal: impl Into<Wish>,
     options: &ChangeOptions,
 ) -> Result<PlanPreview, Failure> {
     let workspace = Workspace::find(&environment.folder)?;
@@ -137,25 +138,29 @@ pub async fn plan(
 }
 
 /// A plan that nothing stands in the way of, on a look at its target.
-struct Considered {
-    plan: Plan,
-    notes: Vec<String>,
-    session: Session,
-    book: Book,
+pub(crate) struct Considered {
+    pub(crate) plan: Plan,
+    pub(crate) notes: Vec<String>,
+    pub(crate) session: Session,
+    pub(crate) book: Book,
 }
 
 /// Plans on a look at the target, and asks it what it will not do.
-async fn consider(
+pub(crate) async fn consider(
     environment: &Environment,
     workspace: &Workspace,
     set: &MigrationSet,
     target: &Target,
-    goal: &Goal,
+    goal: &Wish,
     options: &ChangeOptions,
 ) -> Result<Considered, Failure> {
     let look = open::look(environment, workspace, target, "annals/plan").await?;
     let (book, ledger) = (look.book, look.ledger.as_slice());
     let mut session = look.session;
+    if let Err(refused) = open::refuse_unsettled_restore(target, &book) {
+        session.close().await;
+        return Err(refused);
+    }
     let planned = plan_on(goal, workspace, (target, options), set, &{
         PlanInputs {
             book: &book,
@@ -188,7 +193,7 @@ async fn preview(
     workspace: &Workspace,
     set: &MigrationSet,
     target: &Target,
-    goal: &Goal,
+    goal: &Wish,
     options: &ChangeOptions,
 ) -> Result<PlanPreview, Failure> {
     let considered = consider(environment, workspace, set, target, goal, options).await?;
@@ -196,9 +201,15 @@ async fn preview(
     let server_major = session.facts().major();
     let long_ms = workspace.config().long_transaction_ms;
     let surroundings = preflight(&mut session, Touched::by(&plan), long_ms).await;
-    session.close().await;
+    let losses = losses::of_plan(&mut session, target, &plan).await;
     let policy = proven::policy(workspace, target);
+    let all = approvals::proofs_of(&plan, set, &book.proofs, &policy, server_major);
+    let told = approvals::tell(&mut session, (workspace, target), &plan, &all).await;
+    session.close().await;
+    notes.extend(told?);
+    let losses = losses?;
     let proofs = proven::of_plan(&plan, set, &book.proofs, &policy, server_major);
+    let locks = proven::locks(target, &plan, set, &book.proofs).await;
     // A plan only shows what would be refused.
     match proven::check(target, &policy, &proofs) {
         Ok(note) => notes.extend(note),
@@ -220,6 +231,9 @@ async fn preview(
         surroundings,
         lints,
         proofs,
+        locks,
+        losses,
+        backup: backup::policy(workspace, target),
     })
 }
 
@@ -232,7 +246,7 @@ struct PlanInputs<'a> {
 }
 
 fn plan_on(
-    goal: &Goal,
+    goal: &Wish,
     workspace: &Workspace,
     (target, options): (&Target, &ChangeOptions),
     set: &MigrationSet,
@@ -281,7 +295,7 @@ struct Known<'a> {
 }
 
 fn decide(
-    goal: &Goal,
+    goal: &Wish,
     workspace: &Workspace,
     (target, options): (&Target, &ChangeOptions),
     known: &Known<'_>,
@@ -302,6 +316,7 @@ fn decide(
         },
         single_transaction: options.single_transaction,
     };
+    let goal = &goal.goal(known.history, known.recovery)?;
     if matches!(goal, Goal::Up { to: None, .. }) {
         let is_pending = |next: &&Migration| !known.history.is_applied(&next.version);
         let pending = known.set.iter().filter(is_pending);
@@ -325,6 +340,35 @@ pub async fn migrate<P: Progress>(
     change(environment, &goal.into(), options, progress, interrupt).await
 }
 
+/// Carries out exactly the plan that was written down, up or down, or refuses; the authority of
+/// `options` names it.
+///
+/// # Errors
+///
+/// As [`migrate`]; and when anything the plan was made under is otherwise now.
+pub async fn carry_out_plan<P: Progress>(
+    environment: &Environment,
+    direction: Direction,
+    options: &ChangeOptions,
+    progress: &mut P,
+    interrupt: &mut Interrupt,
+) -> Result<ChangeOutcome, Failure> {
+    let workspace = Workspace::find(&environment.folder)?;
+    let written = approvals::read_authority(environment, &options.authority)?;
+    let Some(written) = written else {
+        let reason = "is needed: what is carried out is a plan".to_owned();
+        return Err(Failure::Argument { subject: "--plan".to_owned(), reason });
+    };
+    approvals::check_addressed(&workspace, &written, direction, options.target.as_deref())?;
+    let options = ChangeOptions {
+        target: Some(written.plan.target.clone()),
+        single_transaction: written.plan.single_transaction,
+        ..options.clone()
+    };
+    let goal = approvals::goal_of(&written.plan);
+    change(environment, &Wish::Goal(goal), &options, progress, interrupt).await
+}
+
 /// Rolls back.
 ///
 /// # Errors
@@ -342,7 +386,7 @@ pub async fn rollback<P: Progress>(
 
 async fn change<P: Progress>(
     environment: &Environment,
-    goal: &Goal,
+    goal: &Wish,
     options: &ChangeOptions,
     progress: &mut P,
     interrupt: &mut Interrupt,
@@ -352,16 +396,25 @@ async fn change<P: Progress>(
     let files = workspace.load()?;
     failpoint::hit("after_files");
     let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
+    let written = approvals::read_authority(environment, &options.authority)?;
     if !target.home().exists().await? {
         // A first run that would be refused begins no log and makes no keys.
         match consider(environment, &workspace, &files, &target, goal, options).await {
             // What has no log has no proofs either.
-            Ok(Considered { plan, session, book, .. }) => {
+            Ok(Considered { plan, mut session, book, .. }) => {
                 let major = session.facts().major();
-                session.close().await;
                 let policy = proven::policy(&workspace, &target);
+                let all = approvals::proofs_of(&plan, &files, &book.proofs, &policy, major);
+                let on = (&workspace, &target);
+                let authority = &options.authority;
+                let unborn = approvals::clear_unborn(&mut session, on, authority, &plan, &all);
+                let unborn = unborn.await;
+                session.close().await;
+                unborn?;
                 let proofs = proven::of_plan(&plan, &files, &book.proofs, &policy, major);
-                proven::check(&target, &policy, &proofs)?;
+                if plan.direction == Direction::Up {
+                    proven::check(&target, &policy, &proofs)?;
+                }
             }
             // Somebody was faster, and is waited for below.
             Err(Failure::Locked { .. }) => {}
@@ -400,14 +453,30 @@ async fn change<P: Progress>(
         mismatches: &opened.mismatches,
         precondition: &precondition,
     };
-    let planned = match decide(goal, &workspace, (&target, options), &known) {
+    let left = written.as_ref().map(|written| {
+        let register = &opened.book().register;
+        approvals::goal_left(register, written, opened.history())
+    });
+    let planned = match left.transpose() {
+        Ok(left) => {
+            let left = left.map(Wish::Goal);
+            decide(left.as_ref().unwrap_or(goal), &workspace, (&target, options), &known)
+        }
+        Err(spent) => Err(spent),
+    };
+    let mut planned = match planned {
         Ok(planned) => planned,
         Err(refused) => return Err(give_up(opened, refused).await?),
     };
     let policy = proven::policy(&workspace, &target);
     let major = opened.session.facts().major();
     let proofs = proven::of_plan(&planned.plan, &set, &opened.book().proofs, &policy, major);
-    let unproven = match proven::check(&target, &policy, &proofs) {
+    // A way back is not kept from anybody for want of a rehearsal.
+    let checked = match planned.plan.direction {
+        Direction::Up => proven::check(&target, &policy, &proofs),
+        Direction::Down => Ok(None),
+    };
+    let unproven = match checked {
         Ok(note) => note,
         Err(refused) => return Err(give_up(opened, refused).await?),
     };
@@ -415,8 +484,43 @@ async fn change<P: Progress>(
     if let Err(refused) = examined {
         return Err(give_up(opened, refused).await?);
     }
+    let all = approvals::proofs_of(&planned.plan, &set, &opened.book().proofs, &policy, major);
+    let asked = Asked {
+        workspace: &workspace,
+        target: &target,
+        authority: &options.authority,
+        written: written.as_ref(),
+        live: &planned.plan,
+        proofs: &all,
+        now: environment.clock.now(),
+        run,
+    };
+    let cleared = match approvals::clear(&mut opened, &asked).await {
+        Ok(cleared) => cleared,
+        Err(refused) => return Err(give_up(opened, refused).await?),
+    };
+    if let Some(approved) = &cleared.plan {
+        // The steps are compared: what is carried out is what was approved, or what is left of it.
+        planned.plan = Plan { steps: planned.plan.steps, ..approved.clone() };
+    }
+    for note in &cleared.notes {
+        progress.notice("note", note);
+    }
+    let losses = match planned.plan.direction {
+        Direction::Up => Vec::new(),
+        Direction::Down => {
+            match losses::of_plan(&mut opened.session, &target, &planned.plan).await {
+                Ok(losses) => losses,
+                Err(refused) => return Err(give_up(opened, refused).await?),
+            }
+        }
+    };
+    for loss in &losses {
+        progress.notice("lost", &format!("{} takes away {}", loss.step, loss_in_words(loss)));
+    }
     let touched = Touched::by(&planned.plan);
     let mut notes = planned.notes;
+    let mut announced = announced(options, &planned.plan, opened.history(), run);
     if !planned.plan.steps.is_empty() {
         let around = Around { environment, workspace: &workspace, target: &target };
         // In front of the look for drift: between that and the first step is no time for others.
@@ -424,13 +528,27 @@ async fn change<P: Progress>(
             Ok(taken) => notes.extend(taken.map(|taken| {
                 format!("backup {} was taken before the run: {} rows", taken.backup, taken.rows)
             })),
+            // In an emergency the way back is worth more than one more copy of what is broken.
+            Err(missing) if options.emergency.is_some() && !is_interrupted(&missing) => {
+                let reason =
+                    format!("{}: {missing}", options.emergency.clone().unwrap_or_default());
+                let without = WithoutSafeguard::Backup;
+                announced.push(BreakGlassUsed { journal: None, reason, run, without }.into());
+                notes.push(format!("no backup could be taken before this run: {missing}"));
+            }
             Err(refused) => return Err(give_up(opened, refused).await?),
         }
     }
     let before = match planned.plan.steps.is_empty() {
         true => None,
         false => match before_run(&mut opened, &workspace, &target, options).await {
-            Ok(before) => Some(before),
+            Ok(before) => {
+                let found = before.found.fingerprint().digest;
+                if let Err(refused) = approvals::check_schema(cleared.schema, found) {
+                    return Err(give_up(opened, refused).await?);
+                }
+                Some(before)
+            }
             Err(refused) => return Err(give_up(opened, refused).await?),
         },
     };
@@ -464,7 +582,8 @@ async fn change<P: Progress>(
             let pictures =
                 Pictures::begin(&mut opened.session, reader, (expected, found), cost).await;
             opened.recorder.pictures = Some(pictures.map_err(open::fault(&target))?);
-            let begin = RunBeginning { run, sighting, schema: events };
+            let schema = events.into_iter().chain(announced).collect();
+            let begin = RunBeginning { run, sighting, schema, cleared };
             let ran = carry_out(&mut opened, &workspace, &target, plan, begin, progress, interrupt);
             Some((run, ran.await?))
         }
@@ -496,6 +615,7 @@ async fn change<P: Progress>(
         plan: planned.plan,
         notes,
         surroundings,
+        losses,
         run: report,
         checkpoint,
         anchors,
@@ -503,6 +623,19 @@ async fn change<P: Progress>(
         unfinished,
         log_size,
     })
+}
+
+const fn is_interrupted(failure: &Failure) -> bool {
+    matches!(failure, Failure::Interrupted)
+}
+
+/// What is said of an emergency before it begins.
+fn announced(options: &ChangeOptions, plan: &Plan, history: &History, run: RunId) -> Vec<Event> {
+    let Some(reason) = options.emergency.clone() else { return Vec::new() };
+    let goes = |version: &Version| plan.steps.iter().any(|step| step.version == *version);
+    let stays = history.applied().iter().rev().find(|applied| !goes(&applied.version));
+    let to_version = stays.map(|applied| applied.version.clone());
+    vec![EmergencyDeclared { reason, run, to_version }.into()]
 }
 
 /// What must be in order before anything is written for a run: the schema is as expected, and the
@@ -513,7 +646,7 @@ async fn before_run(
     target: &Target,
     options: &ChangeOptions,
 ) -> Result<BeforeRun, Failure> {
-    let policy = match options.allow_drift {
+    let policy = match options.allow_drift || options.emergency.is_some() {
         true => DriftPolicy::Warn,
         false => workspace.config().drift,
     };
@@ -556,6 +689,8 @@ struct RunBeginning {
     sighting: Option<Event>,
     /// What is to be recorded of the schema it was found with.
     schema: Vec<Event>,
+    /// What the gate let pass.
+    cleared: Cleared,
 }
 
 #[allow(clippy::too_many_arguments, reason = "one call, and every argument is a part of a run")]
@@ -564,14 +699,16 @@ async fn carry_out<P: Progress>(
     workspace: &Workspace,
     target: &Target,
     plan: &Plan,
-    RunBeginning { run, sighting, schema }: RunBeginning,
+    RunBeginning { run, sighting, schema, cleared }: RunBeginning,
     progress: &mut P,
     interrupt: &mut Interrupt,
 ) -> Result<RunReport, Failure> {
+    // What an earlier run of an approved plan has left is a run of that plan.
+    let whole = cleared.plan.as_ref().unwrap_or(plan);
     let blob = opened
         .recorder
         .log
-        .put_blob(plan.to_canonical_json().as_bytes())
+        .put_blob(whole.to_canonical_json().as_bytes())
         .await
         .map_err(LogFailure::from)?;
     failpoint::hit("after_plan");
@@ -580,6 +717,7 @@ async fn carry_out<P: Progress>(
     let begun = partial.map(|(version, step)| (version.clone(), step.intents.clone())).collect();
     let actor = opened.recorder.envelopes.actor().name.clone();
     let context = RunContext {
+        plan: blob.digest,
         run,
         workspace: &workspace.config().workspace,
         origin: target.origin.as_str(),
@@ -589,7 +727,13 @@ async fn carry_out<P: Progress>(
         spec: &opened.spec,
         settings: target.settings(workspace),
         patience: workspace.config().patience,
-        preamble: sighting.into_iter().chain(schema).chain([Event::from(made)]).collect(),
+        preamble: cleared
+            .events
+            .into_iter()
+            .chain(sighting)
+            .chain(schema)
+            .chain([Event::from(made)])
+            .collect(),
         begun,
     };
     let report =

@@ -83,6 +83,18 @@ pub fn parse_moment(text: &str) -> Result<Moment, Failure> {
     }
 }
 
+/// As [`parse_moment`], for a time.
+///
+/// # Errors
+///
+/// As [`parse_moment`].
+pub fn parse_time(text: &str) -> Result<Timestamp, Failure> {
+    match parse_moment(text)? {
+        Moment::At(time) => Ok(time),
+        _ => unreachable!("invariant: a text is a time or refused"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,6 +22,7 @@ use crate::error::{Failure, LogFailure, TargetFailure};
 use crate::home::{Log, LogHome, PostgresHome};
 use crate::logs::{ReadLog, bad_blobs};
 use crate::recorder::{Envelopes, LogRecorder};
+use crate::swap;
 use crate::targets::Target;
 use crate::workspace::Workspace;
 
@@ -69,7 +70,14 @@ pub(crate) async fn look(
     let mut extent = home.extent().await?;
     let reaching = async {
         let spec = target.spec(environment, workspace).await?;
-        let session = spec.connect_to_read(application, &target.settings(workspace)).await?;
+        let settings = target.settings(workspace);
+        let session = match spec.connect_to_read(application, &settings).await {
+            Ok(session) => session,
+            Err(refusal) => {
+                swap::reopen(target, &spec, &settings, refusal).await?;
+                spec.connect_to_read(application, &settings).await?
+            }
+        };
         Ok::<_, Failure>((spec, session))
     };
     let (mut book, (spec, mut session)) = both(read_book_apart(target), reaching).await?;
@@ -185,7 +193,14 @@ pub(crate) async fn reach(
     application: &str,
 ) -> Result<Reached, Failure> {
     let spec = target.spec(environment, workspace).await?;
-    let session = spec.connect_to_work(application, &target.settings(workspace)).await?;
+    let settings = target.settings(workspace);
+    let session = match spec.connect_to_work(application, &settings).await {
+        Ok(session) => session,
+        Err(refusal) => {
+            swap::reopen(target, &spec, &settings, refusal).await?;
+            spec.connect_to_work(application, &settings).await?
+        }
+    };
     Ok(Reached { session, spec })
 }
 
@@ -280,6 +295,30 @@ async fn pause(
 pub(crate) fn locked(target: &Target, holder: Option<&LockHolder>) -> Failure {
     let what = format!("the target {:?}", target.name);
     Failure::Locked { what, holder: describe_holder(holder) }
+}
+
+/// Refuses to judge a target whose restore has not ended: log and ledger are of two moments until
+/// somebody records what happened.
+pub(crate) fn refuse_unsettled_restore(target: &Target, book: &Book) -> Result<(), Failure> {
+    let Some(restore) = &book.recovery.restoring else { return Ok(()) };
+    let what = format!("the target {:?}", target.name);
+    let holder = format!(
+        "the restore of backup {}; unless it is at work, it was cut short, and is settled by: annals \
+         status",
+        restore.backup
+    );
+    Err(Failure::Locked { what, holder })
+}
+
+/// Takes the lock of a run under way on another session. Nobody can keep it for long: the log is held.
+pub(crate) async fn take_lock_again(
+    environment: &Environment,
+    target: &Target,
+    session: &mut Session,
+    lock: LockKey,
+) -> Result<(), Failure> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    take_lock(environment, target, session, lock, deadline, &mut Interrupt::new().1).await
 }
 
 async fn take_lock(
@@ -393,7 +432,7 @@ async fn open_then<'a>(
     if let Some(event) = store {
         opened.record(vec![event]).await?;
     }
-    opened.settle(workspace, (seen, identity.timeline)).await?;
+    opened.settle(workspace, target, (seen, identity.timeline)).await?;
     Ok(opened)
 }
 

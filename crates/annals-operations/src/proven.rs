@@ -6,6 +6,7 @@ use annals_projections::{Proof, ProofBook};
 
 use crate::config::{ProofDemand, ProofPolicy};
 use crate::error::Failure;
+use crate::home::BlobReader;
 use crate::targets::Target;
 use crate::workspace::Workspace;
 
@@ -47,10 +48,11 @@ pub(crate) fn policy(workspace: &Workspace, target: &Target) -> ProofPolicy {
     configured.map_or_else(off, |target| target.proof.clone())
 }
 
-fn is_declared(migration: &Migration) -> bool {
+/// Why there is no way back, where the files say so.
+pub(crate) fn declared(migration: &Migration) -> Option<String> {
     let files = std::iter::once(&migration.up).chain(&migration.down);
     let mut scripts = files.filter_map(|file| file.script().ok());
-    scripts.any(|script| script.directives.irreversible.is_some())
+    scripts.find_map(|script| script.directives.irreversible.clone())
 }
 
 /// How the proof of one migration stands, given that of the one before it.
@@ -64,9 +66,10 @@ fn stands(
     let Some(proof) = proof else { return ProofState::Unproven };
     let rollback = migration.down.as_ref().map(|file| file.reference());
     // The declaration stands in a comment, which the statements' digest does not cover.
-    let declared = proof.verdict == ProofVerdict::Irreversible;
+    let was_declared = proof.verdict == ProofVerdict::Irreversible;
     if !proof.is_of(&migration.up.reference(), rollback.as_ref())
-        || declared != is_declared(migration) && proof.verdict != ProofVerdict::MigrationFails
+        || was_declared != declared(migration).is_some()
+            && proof.verdict != ProofVerdict::MigrationFails
     {
         return ProofState::OtherFiles;
     }
@@ -104,8 +107,8 @@ pub(crate) fn states<'a>(
         .collect()
 }
 
-/// How the proofs of a plan's steps stand; nothing of a plan that goes down, and of a target that does
-/// not ask.
+/// How the proofs of a plan's steps stand; nothing of a target that does not ask. Going down, what
+/// the schema was when it was rehearsed does not count: everybody sees the way back by its files.
 pub(crate) fn of_plan(
     plan: &Plan,
     set: &MigrationSet,
@@ -113,11 +116,57 @@ pub(crate) fn of_plan(
     policy: &ProofPolicy,
     server_major: u32,
 ) -> Vec<(String, ProofState)> {
-    if plan.direction != Direction::Up || policy.demand == ProofDemand::Off {
+    if policy.demand == ProofDemand::Off {
         return Vec::new();
     }
     let steps = plan.steps.iter().filter_map(|step| set.get(&step.version));
+    if plan.direction == Direction::Down {
+        let stands = |step: &Migration| {
+            let proof = proofs.of(&step.version);
+            stands(step, proof, None, policy, Some(server_major))
+        };
+        return steps.map(|step| (step.id(), stands(step))).collect();
+    }
     states(steps, proofs, policy, Some(server_major))
+}
+
+/// The strongest lock each step took when it was rehearsed with these files, by its report. What
+/// cannot be read is left out: it is told for information alone.
+pub(crate) async fn locks(
+    target: &Target,
+    plan: &Plan,
+    set: &MigrationSet,
+    proofs: &ProofBook,
+) -> Vec<(String, String)> {
+    let of_step = |step: &annals_migrations::PlannedStep| {
+        let migration = set.get(&step.version)?;
+        let proof = proofs.of(&step.version)?;
+        let rollback = migration.down.as_ref().map(|file| file.reference());
+        let same = proof.is_of(&migration.up.reference(), rollback.as_ref());
+        same.then_some((step.id(), step.direction, proof.report))
+    };
+    let known: Vec<_> = plan.steps.iter().filter_map(of_step).collect();
+    if known.is_empty() {
+        return Vec::new();
+    }
+    let Ok(mut blobs) = BlobReader::of(&target.home()).await else { return Vec::new() };
+    let mut locks = Vec::new();
+    for (id, direction, report) in known {
+        let Ok(content) = blobs.get(&report).await else { continue };
+        let Ok(report) = serde_json::from_slice::<serde_json::Value>(&content) else { continue };
+        let seen = &report[direction.as_str()]["statements"];
+        let all = seen.as_array().into_iter().flatten().flat_map(|statement| {
+            statement["locks"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|lock| lock["mode"].as_str())
+        });
+        if let Some(mode) = all.max_by_key(|mode| annals_proof::lock_strength(mode)) {
+            locks.push((id, mode.to_lowercase()));
+        }
+    }
+    locks
 }
 
 /// Refuses what the policy does not let pass; what it only tells is returned.

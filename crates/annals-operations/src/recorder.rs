@@ -69,8 +69,13 @@ impl LogRecorder<'_> {
     }
 
     async fn write(&mut self, events: Vec<Event>) -> Result<Vec<Recorded>, AppendError> {
-        let drafts: Vec<Draft> =
-            events.into_iter().map(|event| self.envelopes.draft(event)).collect();
+        let mut incarnation = self.book.incarnation;
+        let draft = |event: Event| {
+            // What was restored is another database under the same name from here on.
+            incarnation += u64::from(matches!(event, Event::TargetRestored(_)));
+            Draft { incarnation, ..self.envelopes.draft(event) }
+        };
+        let drafts: Vec<Draft> = events.into_iter().map(draft).collect();
         let (head, now) = (self.log.head(), self.envelopes.now());
         let recorded = self.log.write(head, &drafts, now).await?;
         recorded.iter().for_each(|event| self.book.apply(event));

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use annals_archive::{
-    Archive, ArchiveError, Comparison, FileStore, RestoreOptions as Into, Unequal, Watcher,
-    compare, restore as bring_back,
+    Archive, ArchiveError, Comparison, RestoreOptions as Into, Unequal, Watcher, compare,
+    restore as bring_back,
 };
 use annals_backup::KeyEncryptionKey;
 use annals_events::{BackupDepth, BackupId, BackupVerified, CheckOutcome};
@@ -13,7 +13,8 @@ use annals_executor::Interrupt;
 use annals_postgres::sandbox::{Lifetime, Likeness, Sandbox, SandboxOptions};
 use annals_postgres::{ConnectionSpec, Session, SessionSettings};
 
-use crate::backups::{Around, BackupTrouble, container_id, read_all, read_key, record, resolve};
+use crate::backup_keys::KeyReader;
+use crate::backups::{Around, BackupTrouble, container_id, read_all, record, resolve};
 use crate::environment::Environment;
 use crate::error::{Failure, TargetFailure};
 use crate::open;
@@ -80,8 +81,9 @@ pub async fn restore(
     let workspace = Workspace::find(&environment.folder)?;
     let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
     let catalog = open::read_book(&target).await?.backups;
-    let id = resolve(&target, &catalog, &options.backup)?;
-    let key = Arc::new(vec![read_key(&target)?]);
+    let id = resolve(&target, &catalog, &options.backup).await?;
+    let store = target.backup_store()?;
+    let key = KeyReader::new(environment, &target).of_backup(&store, id).await?;
     let began = Instant::now();
     let archive = read_all(&target, id, &key, watcher, interrupt).await?;
     let spec = target.spec(environment, &workspace).await?;
@@ -157,7 +159,7 @@ async fn administer(spec: &ConnectionSpec, settings: &SessionSettings) -> Result
     }
 }
 
-async fn make(
+pub(crate) async fn make(
     server: &mut Session,
     archive: &Archive,
     name: &str,
@@ -180,7 +182,7 @@ async fn make(
 }
 
 /// What was made and is not wanted goes; what cannot be dropped is told.
-async fn drop_database(server: &mut Session, name: &str) {
+pub(crate) async fn drop_database(server: &mut Session, name: &str) {
     // Since 13; sessions of ours may be on their way out.
     let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", quoted(name));
     if let Err(fault) = server.run(&sql).await {
@@ -189,13 +191,13 @@ async fn drop_database(server: &mut Session, name: &str) {
 }
 
 /// An empty database, and how to get there.
-struct Place {
-    spec: ConnectionSpec,
-    settings: SessionSettings,
-    jobs: usize,
+pub(crate) struct Place {
+    pub(crate) spec: ConnectionSpec,
+    pub(crate) settings: SessionSettings,
+    pub(crate) jobs: usize,
 }
 
-async fn into_database(
+pub(crate) async fn into_database(
     target: &Target,
     archive: &Archive,
     id: BackupId,
@@ -203,8 +205,7 @@ async fn into_database(
     place: &Place,
     watcher: &mut dyn Watcher,
 ) -> Result<Comparison, Failure> {
-    let store = FileStore::new(target.backups.clone());
-    let source = store.open(&id.to_string()).map_err(ArchiveError::from)?;
+    let source = target.backup_store()?.open(&id.to_string()).await.map_err(ArchiveError::from)?;
     let options = Into { spec: &place.spec, settings: place.settings, jobs: place.jobs };
     bring_back(archive, source, Arc::clone(key), container_id(id), &options, watcher).await?;
     let (spec, settings) = (&place.spec, &place.settings);
@@ -297,7 +298,7 @@ async fn make_roles(session: &mut Session, roles: &[String]) -> Result<(), Failu
     Ok(())
 }
 
-fn told(unequal: &[Unequal]) -> Vec<String> {
+pub(crate) fn told(unequal: &[Unequal]) -> Vec<String> {
     let mut all: Vec<String> =
         unequal.iter().take(NAMED).map(|it| format!("{}: {}", it.subject, it.evidence)).collect();
     if let more @ 1.. = unequal.len().saturating_sub(NAMED) {

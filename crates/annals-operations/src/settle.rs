@@ -7,6 +7,7 @@ use annals_integrity::LedgerMismatch;
 use crate::diverged::check_not_diverged;
 use crate::error::{Failure, TargetFailure};
 use crate::open::{Opened, Recovered};
+use crate::swap;
 use crate::targets::Target;
 use crate::workspace::Workspace;
 
@@ -16,6 +17,7 @@ impl Opened<'_> {
     pub(crate) async fn settle(
         &mut self,
         workspace: &Workspace,
+        target: &Target,
         (seen, now): (Option<u32>, u32),
     ) -> Result<(), Failure> {
         let registered = TargetRegistered {
@@ -54,9 +56,17 @@ impl Opened<'_> {
             }
             let mut reason = Some("its process ended; settled by the next command".to_owned());
             let mut outcome = RunOutcome::Interrupted;
+            let restoring = self.recovery().restoring.clone();
+            let restoring = restoring.filter(|restore| restore.run == run.run);
             let entries = self.recovery().adopting.iter().filter(|e| e.adopted.run == run.run);
             let entries = entries.count() as u64;
-            if entries > 0 {
+            if let Some(restore) = &restoring {
+                let restored = swap::settle(self, restore).await?;
+                events.extend(restored.events);
+                (outcome, reason) = (restored.outcome, restored.reason);
+                steps_done = if outcome == RunOutcome::Succeeded { run.steps } else { 0 };
+                settled = vec![restored.step];
+            } else if entries > 0 {
                 // Its rows are written in one transaction: all of them are there, or none.
                 let rows = self.ledger.iter().filter(|row| row.run == run.run).count() as u64;
                 let what = format!("the adoption of {entries} changes");
@@ -76,6 +86,9 @@ impl Opened<'_> {
                 steps: settled,
             });
             self.compare();
+            if restoring.is_some() && outcome == RunOutcome::Succeeded {
+                self.record_as_it_is(&target.name, Some(run.run), Vec::new()).await?;
+            }
         }
         let diverged = self.diverged();
         if let Some(then) = promoted.filter(|_| !diverged) {

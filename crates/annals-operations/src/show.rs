@@ -7,10 +7,12 @@ use annals_event_store::{Layout, LogFiles};
 use annals_events::{Event, Recorded, Seq};
 use annals_integrity::{DamageClass, LogDamage, Trust};
 use annals_verify::{
-    BlobCounts, Report, fork_evidence, is_own_head, kept_note, verify_path, verify_stream,
+    ApprovalAudit, ApprovalCounts, BlobCounts, Report, fork_evidence, is_own_head, kept_note,
+    verify_path, verify_stream,
 };
 
 use crate::anchors::kept_heads;
+use crate::approvals::pinned;
 use crate::cache::CacheAudit;
 use crate::environment::Environment;
 use crate::error::{Failure, LogFailure};
@@ -135,6 +137,9 @@ pub async fn log_verify(
     {
         audit_caches(audit, layout, &mut report)?;
     }
+    if let LogSource::Target(_) = source {
+        audit_approvals(environment, &log, &mut report).await?;
+    }
     if let Some(text) = evidence {
         let path = options.evidence.clone();
         report.note_evidence(&path, std::fs::write(&path, text));
@@ -157,6 +162,30 @@ fn audit_caches(
         reason: format!("the stored state {path} is not what the log says; remove it"),
     });
     report.add_caches(checked, wrong.collect());
+    Ok(())
+}
+
+/// Checks every approval against the workspace's list, where there is one.
+async fn audit_approvals(
+    environment: &Environment,
+    log: &ReadLog,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let workspace = Workspace::find(&environment.folder)?;
+    let Some((pinned, _)) = pinned(&workspace)? else { return Ok(()) };
+    let copy = match log.home.folder().await {
+        Ok(copy) => copy,
+        // A log that cannot be read is told by the verification itself.
+        Err(_) => return Ok(()),
+    };
+    let mut audit = ApprovalAudit::new(&copy.layout, &pinned);
+    let scanned = LogFiles::find(&copy.layout)
+        .and_then(|files| files.scan(&[], &mut |recorded, _| audit.watch(recorded)));
+    let (counts, wrong) = audit.finish();
+    // What no list was ever admitted to has no approvals to check.
+    if scanned.is_ok() && counts != ApprovalCounts::default() {
+        report.add_approvals(counts, wrong);
+    }
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! `status`: files, log and ledger side by side.
 
+use annals_approvals::BrokenGlass;
 use annals_events::{Direction, StepMode, Timestamp, Version};
 use annals_executor::Interrupt;
 use annals_integrity::{FileState, Finding, LedgerMismatch, compare_files, count_half_done};
@@ -80,6 +81,8 @@ pub struct StatusView {
     pub running: Option<String>,
     /// What the log knows to be other than expected in the schema.
     pub drift: Option<DriftSummary>,
+    /// Runs that went without a safeguard and that nobody else has looked at.
+    pub unreviewed: Vec<BrokenGlass>,
 }
 
 /// Compares files, log and ledger. Settles an interrupted run if nobody is at it any more.
@@ -150,6 +153,7 @@ pub async fn status(
         recovered,
         running,
         drift: look.book.recovery.drift,
+        unreviewed: look.book.register.unreviewed().cloned().collect(),
         target: target.name,
     })
 }

@@ -2,11 +2,16 @@
 
 use std::path::PathBuf;
 
+use annals_anchor::{S3Place, Variables};
+use annals_archive::{FileStore, ObjectFolder, Store};
 use annals_event_store::Layout;
 use annals_events::Origin;
 use annals_keys::{KeyRing, SecretKey, load_ring, load_secret, write_pair, write_public};
+use annals_postgres::sandbox::Sandbox;
 use annals_postgres::{ConnectionSpec, Platform, SchemaScope, SessionSettings};
 
+use crate::backup_config::KeySource;
+use crate::backups::BackupTrouble;
 use crate::config::{ConfigError, StorePlace, UrlSource};
 use crate::environment::Environment;
 use crate::error::{Failure, LogFailure};
@@ -16,6 +21,14 @@ use crate::workspace::Workspace;
 
 /// The name of the built-in target: a private PostgreSQL annals starts itself.
 pub const SANDBOX_TARGET: &str = "sandbox";
+
+/// Where backups are.
+enum BackupPlace {
+    /// A folder.
+    Folder(PathBuf),
+    /// A store of objects, and who speaks to it.
+    Objects(Box<(S3Place, Variables)>),
+}
 
 /// A target, resolved.
 pub(crate) struct Target {
@@ -30,9 +43,11 @@ pub(crate) struct Target {
     keys: PathBuf,
     secret_override: Option<PathBuf>,
     /// Where its backups are.
-    pub(crate) backups: PathBuf,
-    /// The key they are sealed with.
-    pub(crate) backup_key: PathBuf,
+    backups: BackupPlace,
+    /// For whom they are sealed; paths are whole.
+    pub(crate) backup_recipients: Vec<KeySource>,
+    /// A file with one more key that may open them.
+    pub(crate) further_backup_key: Option<PathBuf>,
     workspace: String,
 }
 
@@ -62,6 +77,29 @@ impl Target {
             let log = workspace.folder().join(&config.folders.event_store).join(name);
             let keys = workspace.folder().join(&config.folders.keys);
             (target.platform, log, keys, &target.event_store)
+        };
+        let is_sandbox = name == SANDBOX_TARGET;
+        let backups = match config.backup.store.clone().filter(|_| !is_sandbox) {
+            Some(place) => {
+                let of_store = |name: &String| name.starts_with("AWS_");
+                let variables = environment.variables.iter().filter(|(name, _)| of_store(name));
+                let variables = variables.map(|(name, value)| (name.clone(), value.clone()));
+                BackupPlace::Objects(Box::new((place, variables.collect())))
+            }
+            None => BackupPlace::Folder(backups),
+        };
+        let named = environment.variable("ANNALS_BACKUP_KEY").map(PathBuf::from);
+        let recipients = config.backup.recipients.clone().filter(|_| !is_sandbox);
+        let (backup_recipients, further_backup_key) = match recipients {
+            None => (vec![KeySource::File(named.unwrap_or_else(|| keys.join("backup.key")))], None),
+            Some(mut sources) => {
+                for source in &mut sources {
+                    if let KeySource::File(path) = source {
+                        *path = workspace.folder().join(&path);
+                    }
+                }
+                (sources, named)
+            }
         };
         let origin = format!("{}/{name}", config.workspace);
         let origin: Origin = origin.parse().expect("invariant: both names were checked");
@@ -95,9 +133,8 @@ impl Target {
             home,
             origin,
             backups,
-            backup_key: environment
-                .variable("ANNALS_BACKUP_KEY")
-                .map_or_else(|| keys.join("backup.key"), PathBuf::from),
+            backup_recipients,
+            further_backup_key,
             keys,
             secret_override: environment.variable("ANNALS_LOG_KEY").map(PathBuf::from),
             workspace: config.workspace.clone(),
@@ -117,6 +154,20 @@ impl Target {
         Ok(read_url(environment, &self.name, &workspace.config().targets[&self.name].url)?)
     }
 
+    /// How to reach it; none where it is the sandbox, and that does not run.
+    pub(crate) fn spec_if_running(
+        &self,
+        environment: &Environment,
+        workspace: &Workspace,
+    ) -> Result<Option<ConnectionSpec>, Failure> {
+        if self.name == SANDBOX_TARGET {
+            let folder = sandbox::folder(environment, workspace);
+            return Ok(Sandbox::find(&folder)?.map(|sandbox| sandbox.spec()));
+        }
+        let url = &workspace.config().targets[&self.name].url;
+        Ok(Some(read_url(environment, &self.name, url)?))
+    }
+
     /// What sessions on it are set to.
     pub(crate) fn settings(&self, workspace: &Workspace) -> SessionSettings {
         let config = workspace.config();
@@ -125,6 +176,25 @@ impl Target {
             silence_ms: config.silence_timeout_ms,
             idle_in_transaction_ms: config.idle_in_transaction_ms,
             transaction_ms: config.transaction_timeout_ms,
+        }
+    }
+
+    /// The place its backups are kept in.
+    pub(crate) fn backup_store(&self) -> Result<Store, Failure> {
+        Ok(match &self.backups {
+            BackupPlace::Folder(folder) => Store::Folder(FileStore::new(folder.clone())),
+            BackupPlace::Objects(place) => {
+                let opened = ObjectFolder::open(&place.0, &self.name, &place.1);
+                Store::Objects(opened.map_err(|error| BackupTrouble::Archive(error.into()))?)
+            }
+        })
+    }
+
+    /// The folder its backups are in, where they are in one.
+    pub(crate) fn backup_folder(&self) -> Option<&std::path::Path> {
+        match &self.backups {
+            BackupPlace::Folder(folder) => Some(folder),
+            BackupPlace::Objects(_) => None,
         }
     }
 

@@ -112,7 +112,7 @@ pub async fn adopt_upgraded(
     let events = std::iter::once(registered.into()).chain(store).collect();
     opened.record(events).await?;
     // What is in doubt is settled from the ledger that is the target's now.
-    opened.settle(&workspace, (None, identity.timeline)).await?;
+    opened.settle(&workspace, &target, (None, identity.timeline)).await?;
     opened.publish().await?;
     opened.anchor(environment, &workspace, &target).await?;
     let (recovered, log_size) = (std::mem::take(&mut opened.recovered), opened.recorder.book.size);

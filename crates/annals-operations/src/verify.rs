@@ -2,7 +2,7 @@
 //! it promises: its catalog, its rows and its files are checked.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use annals_event_store::EventStore;
 use annals_events::{
@@ -89,6 +89,8 @@ pub struct VerifyView {
     pub objects: usize,
     /// Migrations applied.
     pub applied: usize,
+    /// How long it took from the lock to the verdict, in microseconds.
+    pub us: u64,
     /// Runs that were killed earlier and have been settled now.
     pub recovered: Vec<Recovered>,
 }
@@ -110,6 +112,7 @@ pub async fn verify(
     let target = Target::resolve(environment, &workspace, target)?;
     let mut opened =
         open::open_to_verify(environment, &workspace, &target, "annals/verify", interrupt).await?;
+    let began = Instant::now();
     let live = opened.live_schema(&target.name).await?;
     let (book, mismatches) = (&opened.recorder.book, &opened.mismatches);
     let mut findings = diverged::findings(&mut opened.session, &target, book, mismatches).await?;
@@ -160,6 +163,7 @@ pub async fn verify(
         log_size: 0,
         objects: live.len(),
         applied: opened.history().applied().len(),
+        us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
         recovered: std::mem::take(&mut opened.recovered),
     };
     opened.publish().await?;
@@ -329,6 +333,7 @@ async fn record(
     let report = opened.recorder.log.put_blob(report.as_bytes()).await.map_err(LogFailure::from)?;
     let event = IntegrityChecked {
         checks: view.checks,
+        duration_us: Some(view.us),
         findings: view.findings.len() as u64,
         level: view.level,
         report,

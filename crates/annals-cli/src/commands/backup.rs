@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use annals_api::{
-    BackupDocument, BackupEntry, BackupListDocument, BackupShowDocument, BackupVerifyDocument,
-    ExitCode, PruneDocument,
+    BackupAdoptDocument, BackupDocument, BackupEntry, BackupListDocument, BackupShowDocument,
+    BackupVerifyDocument, ExitCode, PruneDocument, RekeyDocument,
 };
 use annals_operations::{
     BackupKind, BackupOptions, BackupPhase, BackupWatcher, Environment, Failure, PruneOptions,
-    VerifyBackupOptions, backup, backup_list, backup_prune, backup_show, backup_verify,
+    RekeyOptions, VerifyBackupOptions, backup, backup_adopt, backup_list, backup_prune,
+    backup_rekey, backup_show, backup_verify,
 };
 
 use super::target::TargetArguments;
@@ -26,7 +27,8 @@ const BETWEEN_LINES: Duration = Duration::from_secs(5);
 ///
 /// Rows are copied over several connections on one snapshot, the schema is written by pg_dump, and
 /// nothing of either touches the disk before it is encrypted. The key is keys/backup.key (or the file
-/// in ANNALS_BACKUP_KEY); without it no backup can be opened.
+/// in ANNALS_BACKUP_KEY), or what [backup] recipients in annals.toml names: further files, variables,
+/// commands, passphrases. Without one of them no backup can be opened.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
@@ -105,7 +107,8 @@ enum Command {
     },
     /// Remove backups that are not to be kept; each is recorded
     ///
-    /// The newest one that passed a verification stays in any case, and so do newer ones.
+    /// The newest one that passed a verification stays in any case, and so do newer ones and those a
+    /// rollback may need. What is not said here is as [backup] in annals.toml says.
     Prune {
         #[command(flatten)]
         target: TargetArguments,
@@ -118,9 +121,42 @@ enum Command {
         #[arg(long, value_name = "N")]
         keep_days: Option<u64>,
 
+        /// Those taken before the N migrations applied last stay [default: 5]
+        #[arg(long, value_name = "N")]
+        keep_rollbacks: Option<u64>,
+
         /// Only say what would go
         #[arg(long)]
         dry_run: bool,
+    },
+    /// Let others open backups: the recipients annals.toml names now, and nobody else
+    ///
+    /// The key of a backup's data is wrapped anew; nothing is encrypted anew, and not one byte of the data
+    /// changes. It is recorded, so that the digests of both files can be checked. Whoever has kept an old
+    /// key and an old copy of the file can still open that.
+    Rekey {
+        #[command(flatten)]
+        target: TargetArguments,
+
+        /// Its name, the beginning or the end of it, or latest
+        #[arg(value_name = "BACKUP", required_unless_present = "all")]
+        backup: Option<String>,
+
+        /// All of them
+        #[arg(long, conflicts_with = "backup")]
+        all: bool,
+    },
+    /// Take in a backup the log does not know, such as one whose taking was killed in its last moment
+    ///
+    /// Every byte is authenticated and every row counted, and it must have been taken at a moment of this
+    /// log.
+    Adopt {
+        #[command(flatten)]
+        target: TargetArguments,
+
+        /// Its name, or the beginning or the end of it
+        #[arg(value_name = "BACKUP")]
+        backup: String,
     },
 }
 
@@ -236,15 +272,33 @@ pub(crate) async fn run(
             output.show(&document, verify_text);
             Ok(ExitCode::of_number(document.exit_code))
         }
-        Some(Command::Prune { target, keep_last, keep_days, dry_run }) => {
+        Some(Command::Prune { target, keep_last, keep_days, keep_rollbacks, dry_run }) => {
             let options = PruneOptions {
                 target: target.name().map(str::to_owned),
                 keep_last: *keep_last,
                 keep_days: *keep_days,
+                keep_rollbacks: *keep_rollbacks,
                 dry_run: *dry_run,
             };
             let view = backup_prune(environment, &options, &mut signals::listen()).await?;
             output.show(&PruneDocument::from(&view), prune_text);
+            Ok(ExitCode::Success)
+        }
+        Some(Command::Rekey { target, backup, all: _ }) => {
+            let target = target.name().map(str::to_owned);
+            let options = RekeyOptions { target, backup: backup.clone() };
+            let view = backup_rekey(environment, &options, &mut signals::listen()).await?;
+            output.show(&RekeyDocument::from(&view), rekey_text);
+            Ok(ExitCode::Success)
+        }
+        Some(Command::Adopt { target, backup }) => {
+            let mut interrupt = signals::listen();
+            let mut follows = Follows::new(output);
+            let adopted =
+                backup_adopt(environment, target.name(), backup, &mut follows, &mut interrupt);
+            let adopted = adopted.await;
+            drop(follows);
+            output.show(&BackupAdoptDocument::from(&adopted?), adopt_text);
             Ok(ExitCode::Success)
         }
     }
@@ -300,9 +354,58 @@ fn taken_text(document: &BackupDocument) -> String {
     text
 }
 
+fn rekey_text(document: &RekeyDocument) -> String {
+    let mut text = String::new();
+    for rekeyed in &document.rekeyed {
+        let short = |ids: &[String]| {
+            let ids = ids.iter().map(|id| id.chars().take(8).collect());
+            ids.collect::<Vec<String>>().join(", ")
+        };
+        text.push_str(&format!(
+            "{GOOD}✓{GOOD:#} {} is opened by {} {FAINT}(until now {}){FAINT:#}\n",
+            rekeyed.backup,
+            short(&rekeyed.after),
+            short(&rekeyed.before)
+        ));
+    }
+    for unchanged in &document.unchanged {
+        text.push_str(&format!("  {unchanged} {FAINT}is for these recipients already{FAINT:#}\n"));
+    }
+    for missing in &document.missing {
+        text.push_str(&format!("  {missing} {BAD}its file is missing{BAD:#}\n"));
+    }
+    if document.rekeyed.is_empty() {
+        text.push_str(&format!("{GOOD}✓{GOOD:#} {}: nothing to change\n", document.target));
+    }
+    if let ([first, ..], false) = (document.earlier_keys.as_slice(), document.rekeyed.is_empty()) {
+        text.push_str(&format!(
+            "{HINT}next{HINT:#}: where no other copy of a backup needs them, remove keys that seal nothing \
+             any more, such as {}\n",
+            style::safe(first)
+        ));
+    }
+    text
+}
+
+fn adopt_text(document: &BackupAdoptDocument) -> String {
+    format!(
+        "{GOOD}✓{GOOD:#} {}: backup {STRONG}{}{STRONG:#} of {} is in the log, authenticated · {} \
+         {FAINT}· {}{FAINT:#}\n",
+        document.target,
+        document.backup,
+        style::time(&document.taken_at),
+        style::count(usize::try_from(document.rows).unwrap_or(usize::MAX), "row"),
+        style::duration(document.duration_us),
+    )
+}
+
 fn entry_text(entry: &BackupEntry) -> String {
     let Some(recorded) = &entry.recorded else {
-        return format!("{} {NOTE}the log does not know it{NOTE:#}", entry.backup);
+        return format!(
+            "{} {NOTE}the log does not know it{NOTE:#} {FAINT}(take it in with: annals backup adopt \
+             {}){FAINT:#}",
+            entry.backup, entry.backup
+        );
     };
     let mut text = format!(
         "{} {} {} {}",

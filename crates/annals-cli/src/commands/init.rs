@@ -37,7 +37,8 @@ pub(crate) fn run(
             text.push_str(&format!("    {path}\n"));
         }
         text.push_str(&format!(
-            "\nkeys/log.key signs the event logs: keep it out of version control, and keep a copy.\n\
+            "\nkeys/log.key signs the event logs, keys/backup.key opens the backups: both stay out of version\n\
+             control. Keep a copy of them elsewhere: without its key no backup can be opened by anybody.\n\
              {HINT}next{HINT:#}: annals create <name>\n"
         ));
         text

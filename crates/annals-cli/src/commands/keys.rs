@@ -2,17 +2,21 @@
 
 use std::path::PathBuf;
 
-use annals_api::{ExitCode, KeyChangeDocument, KeyDocument, KeysDocument, RotationDocument};
+use annals_api::{
+    BackupKeyDocument, BackupKeyRotationDocument, ExitCode, KeyChangeDocument, KeyDocument,
+    KeysDocument, RotationDocument,
+};
 use annals_operations::{
-    Environment, Failure, generate_approver_key, generate_log_key, list_keys, retire_key,
-    rotate_log_key,
+    Environment, Failure, generate_approver_key, generate_log_key, list_backup_keys, list_keys,
+    retire_key, rotate_backup_key, rotate_log_key,
 };
 
+use super::approver;
 use crate::output::Output;
 use crate::signals;
 use crate::style::{self, FAINT, GOOD, HINT, NOTE, STRONG};
 
-/// Keys that sign checkpoints of logs, and keys of people who approve
+/// Keys that sign checkpoints of logs, keys of people who approve, and keys of backups
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Make a key pair
@@ -22,11 +26,21 @@ pub(crate) enum Command {
     ///
     /// Every log of the workspace gets two events that say so, and a checkpoint signed by both
     /// keys. A rotation that was cut short is finished by running it again.
+    ///
+    /// With --backup it is the key of backups: a new one is made, the old one is kept beside it and opens
+    /// what was sealed for it, until annals backup rekey has given that to the new one.
     Rotate {
+        /// Rotate the key backups are sealed for instead
+        #[arg(long)]
+        backup: bool,
+
         /// Rotate the key of the workspace's private PostgreSQL instead
         #[arg(long)]
         sandbox: bool,
     },
+    /// Who may approve: the list in keys/approvers.toml
+    #[command(subcommand)]
+    Approver(approver::Command),
     /// Show every key and how far it counts
     List,
     /// Retire an approver's key, by name or key id
@@ -64,13 +78,19 @@ pub(crate) async fn run(
             let key = generate_approver_key(environment, name, secret.as_deref())?;
             output.show(&KeyChangeDocument::from(&key), made);
         }
-        Command::Rotate { sandbox } => {
+        Command::Rotate { backup: true, sandbox } => {
+            let rotation = rotate_backup_key(environment, *sandbox)?;
+            output.show(&BackupKeyRotationDocument::from(&rotation), backup_rotated);
+        }
+        Command::Rotate { backup: false, sandbox } => {
             let rotation = rotate_log_key(environment, *sandbox, &mut signals::listen()).await?;
             output.show(&RotationDocument::from(&rotation), rotated);
         }
+        Command::Approver(command) => return approver::run(environment, output, command).await,
         Command::List => {
-            let keys = list_keys(environment)?;
-            output.show(&KeysDocument::from(keys.as_slice()), listed);
+            let (keys, backup_keys) = (list_keys(environment)?, list_backup_keys(environment)?);
+            let both = (keys.as_slice(), backup_keys.as_slice());
+            output.show(&KeysDocument::from(both), listed);
         }
         Command::Retire { key } => {
             let key = retire_key(environment, key)?;
@@ -111,6 +131,31 @@ fn rotated(document: &RotationDocument) -> String {
     text
 }
 
+fn backup_rotated(document: &BackupKeyRotationDocument) -> String {
+    format!(
+        "{GOOD}✓{GOOD:#} backups are sealed for a new key from now on\n  {FAINT}old{FAINT:#}  {}  {}\n  \
+         {FAINT}new{FAINT:#}  {}  {}\n{HINT}next{HINT:#}: keep a copy of the new one elsewhere; then \
+         annals backup rekey --all gives it the backups there are\n",
+        document.old,
+        style::safe(&document.kept),
+        document.new,
+        style::safe(&document.path),
+    )
+}
+
+fn backup_line(key: &BackupKeyDocument) -> String {
+    let (look, standing) = match key.seals {
+        true => (GOOD, "seals and opens"),
+        false => (NOTE, "opens what was sealed for it"),
+    };
+    format!(
+        "  {:<9} {STRONG}{:<20}{STRONG:#} {FAINT}{}{FAINT:#}  {look}{standing}{look:#}\n",
+        "backup",
+        style::safe(key.path.rsplit('/').next().unwrap_or_default()),
+        key.id
+    )
+}
+
 fn line(key: &KeyDocument) -> String {
     let (look, mut standing) = match key.standing {
         "in_force" => (GOOD, "in force".to_owned()),
@@ -127,8 +172,11 @@ fn line(key: &KeyDocument) -> String {
 }
 
 fn listed(document: &KeysDocument) -> String {
+    let backup_keys = document.backup_keys.iter().map(backup_line);
     match document.keys.as_slice() {
-        [] => "there are no keys; annals init or annals keys generate log makes the first\n".into(),
-        keys => keys.iter().map(line).collect(),
+        [] if document.backup_keys.is_empty() => {
+            "there are no keys; annals init or annals keys generate log makes the first\n".into()
+        }
+        keys => keys.iter().map(line).chain(backup_keys).collect(),
     }
 }

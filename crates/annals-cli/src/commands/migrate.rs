@@ -1,12 +1,17 @@
 //! `annals migrate`.
 
+use std::path::PathBuf;
+
 use annals_api::{ChangeDocument, ExitCode, StepFailure};
-use annals_operations::{ChangeOutcome, Environment, Failure, migrate, plan};
+use annals_events::Direction;
+use annals_operations::{
+    ChangeOptions, ChangeOutcome, Environment, Failure, carry_out_plan, migrate, plan,
+};
 
 use super::plan::{GoalArguments, show};
 use super::progress::Lines;
 use super::render;
-use super::target::ChangeArguments;
+use super::target::{AuthorityArguments, ChangeArguments};
 use crate::output::Output;
 use crate::signals;
 use crate::style::{self, BAD, FAINT, GOOD, HINT};
@@ -20,6 +25,13 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     goal: GoalArguments,
 
+    /// Carry out exactly this plan, as annals plan --out wrote it, or refuse
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["to", "allow_out_of_order", "single_transaction", "dry_run"])]
+    plan: Option<PathBuf>,
+
+    #[command(flatten)]
+    authority: AuthorityArguments,
+
     /// Print the SQL in order and touch nothing
     #[arg(long)]
     dry_run: bool,
@@ -30,13 +42,21 @@ pub(crate) async fn run(
     output: &Output,
     arguments: Arguments,
 ) -> Result<ExitCode, Failure> {
-    let (goal, options) = (arguments.goal.goal(), arguments.change.options());
+    let authority = arguments.authority.authority(arguments.plan.as_ref());
+    let options = ChangeOptions { authority, ..arguments.change.options() };
+    let goal = arguments.goal.goal();
     if arguments.dry_run {
         return Ok(show(output, &plan(environment, goal, &options).await?, true));
     }
     let mut interrupt = signals::listen();
     let mut lines = Lines::new(output);
-    let outcome = migrate(environment, goal, &options, &mut lines, &mut interrupt).await?;
+    let outcome = match arguments.plan {
+        Some(_) => {
+            let (way, lines) = (Direction::Up, &mut lines);
+            carry_out_plan(environment, way, &options, lines, &mut interrupt).await?
+        }
+        None => migrate(environment, goal, &options, &mut lines, &mut interrupt).await?,
+    };
     Ok(finish(output, &outcome))
 }
 

@@ -136,7 +136,8 @@ fn data(statement: &PlanStatement) -> String {
     lines.map(|lines| format!("  [{lines} of data]")).unwrap_or_default()
 }
 
-fn step(step: &PlanStep, number: usize, sql: bool) -> String {
+/// One step of a plan; with the whole SQL, or the beginning of each statement.
+pub(crate) fn step(step: &PlanStep, number: usize, sql: bool) -> String {
     let mode = match step.mode {
         "transactional" => "one transaction",
         _ if step.statements.iter().any(|statement| statement.batches.is_some()) => {
@@ -145,8 +146,9 @@ fn step(step: &PlanStep, number: usize, sql: bool) -> String {
         _ => "statement by statement",
     };
     let proof = step.proof.map_or_else(String::new, |proof| format!(", {proof}"));
+    let lock = step.lock.as_ref().map_or_else(String::new, |lock| format!(", locks {lock}"));
     let mut text = format!(
-        "{STRONG}{number}. {} {}_{}{STRONG:#}  {FAINT}{mode}, {}, {}{proof}{FAINT:#}\n",
+        "{STRONG}{number}. {} {}_{}{STRONG:#}  {FAINT}{mode}, {}, {}{proof}{lock}{FAINT:#}\n",
         step.direction,
         step.version,
         step.name,
@@ -201,8 +203,21 @@ pub(crate) fn plan(document: &PlanDocument, sql: bool) -> String {
     for finding in &document.lints {
         text.push_str(&lint(finding));
     }
+    for loss in &document.losses {
+        text.push_str(&format!(
+            "{BAD}lost{BAD:#} {}:{}: {}\n",
+            loss.file,
+            loss.line,
+            style::safe(&loss.text)
+        ));
+    }
     text.push_str(&notes(&document.notes));
     text.push_str(&notes(&document.surroundings));
+    if let Some(kind) = document.backup {
+        text.push_str(&format!(
+            "{FAINT}first: a backup ({kind}) is taken and read again{FAINT:#}\n"
+        ));
+    }
     text.push_str(&format!(
         "plan {} for {}: {} {}. Nothing was changed.\n",
         &document.hash[..12],

@@ -1,19 +1,25 @@
 //! `annals restore`.
 
-use annals_api::{ExitCode, RestoreDocument};
-use annals_operations::{Environment, Failure, RestoreOptions, restore};
+use annals_api::{ExitCode, RestoreDocument, TableLossDocument, TargetRestoreDocument};
+use annals_operations::{
+    Environment, Failure, RestoreOptions, TargetRestoreOptions, restore, restore_target,
+};
 
 use super::backup::{Follows, Jobs};
 use super::target::TargetArguments;
 use crate::output::Output;
 use crate::signals;
-use crate::style::{self, FAINT, GOOD, NOTE, STRONG};
+use crate::style::{self, BAD, FAINT, GOOD, HINT, NOTE, STRONG};
 
-/// Restore a backup into a new database on the target's server, compared before it has its name
+/// Restore a backup in the place of the target, or into a new database beside it
 ///
-/// The backup is authenticated to its end before anything is made. Schema, rows, sequences and large
-/// objects are compared with its manifest; where anything differs, nothing is left. The target's own
-/// database is not touched, and need not be there.
+/// Without --into it shows what the target would lose and the fingerprint of its schema; with that
+/// fingerprint, --yes-restore does it. The backup is authenticated to its end before anything is made,
+/// restored into a database beside the target, and compared with its manifest: schema, rows, sequences
+/// and large objects. Only then are the sessions on the target ended and both databases renamed, in
+/// one transaction. What was there is kept under another name, and the log goes on.
+///
+/// With --into the target's own database is not touched, and need not be there.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -23,9 +29,13 @@ pub(crate) struct Arguments {
     #[arg(value_name = "BACKUP")]
     backup: String,
 
-    /// The database that is made
+    /// Make a new database of it instead
     #[arg(long, value_name = "DATABASE")]
-    into: String,
+    into: Option<String>,
+
+    /// Do it: the fingerprint of the target's schema as it is shown, or its first twelve digits
+    #[arg(long, value_name = "FINGERPRINT", conflicts_with = "into")]
+    yes_restore: Option<String>,
 
     #[command(flatten)]
     jobs: Jobs,
@@ -36,10 +46,13 @@ pub(crate) async fn run(
     output: &Output,
     arguments: &Arguments,
 ) -> Result<ExitCode, Failure> {
+    let Some(into) = arguments.into.clone() else {
+        return onto_target(environment, output, arguments).await;
+    };
     let options = RestoreOptions {
         target: arguments.target.name().map(str::to_owned),
         backup: arguments.backup.clone(),
-        into: arguments.into.clone(),
+        into,
         jobs: arguments.jobs.count(),
     };
     let mut interrupt = signals::listen();
@@ -48,6 +61,142 @@ pub(crate) async fn run(
     drop(follows);
     output.show(&RestoreDocument::from(&view?), human);
     Ok(ExitCode::Success)
+}
+
+async fn onto_target(
+    environment: &Environment,
+    output: &Output,
+    arguments: &Arguments,
+) -> Result<ExitCode, Failure> {
+    let options = TargetRestoreOptions {
+        target: arguments.target.name().map(str::to_owned),
+        backup: arguments.backup.clone(),
+        confirm: arguments.yes_restore.clone(),
+        jobs: arguments.jobs.count(),
+    };
+    let mut interrupt = signals::listen();
+    let mut follows = Follows::new(output);
+    let view = restore_target(environment, &options, &mut follows, &mut interrupt).await;
+    drop(follows);
+    let document = TargetRestoreDocument::from(&view?);
+    output.show(&document, human_on_target);
+    Ok(if document.obstacles.is_empty() { ExitCode::Success } else { ExitCode::Refused })
+}
+
+fn human_on_target(document: &TargetRestoreDocument) -> String {
+    match &document.done {
+        None => shown(document),
+        Some(done) => {
+            let rows = usize::try_from(done.rows).unwrap_or(usize::MAX);
+            let mut text = format!(
+                "{GOOD}✓{GOOD:#} backup {} of {} is the database {STRONG}{}{STRONG:#} now: {}, all \
+                 compared {FAINT}· {}, closed for {}{FAINT:#}\n",
+                document.backup,
+                style::time(&document.taken_at),
+                style::safe(&document.database),
+                style::count(rows, "row"),
+                style::duration(done.duration_us),
+                style::duration(done.closed_us),
+            );
+            if !done.schema_compared {
+                text.push_str(&note(
+                    "the schema was not compared: the server has another major version",
+                ));
+            }
+            text.push_str(&listed("no longer applied, and pending again", &document.undone));
+            text.push_str(&listed("applied again", &document.redone));
+            text.push_str(&listed("sessions that were ended", &done.ended_sessions));
+            document.notes.iter().for_each(|line| text.push_str(&note(line)));
+            let kept = done.kept_as.replace('"', "\"\"");
+            text.push_str(&format!(
+                "what was there is kept as {STRONG}{}{STRONG:#}\n{HINT}next{HINT:#}: look with annals \
+                 status; when nothing of it is needed any more: DROP DATABASE \"{}\"\n",
+                style::safe(&done.kept_as),
+                style::safe(&kept),
+            ));
+            text
+        }
+    }
+}
+
+fn note(text: &str) -> String {
+    format!("{NOTE}note{NOTE:#}: {}\n", style::safe(text))
+}
+
+fn listed(title: &str, names: &[String]) -> String {
+    const SHOWN: usize = 20;
+    if names.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("{title}:\n");
+    for name in names.iter().take(SHOWN) {
+        text.push_str(&format!("  {}\n", style::safe(name)));
+    }
+    if let more @ 1.. = names.len().saturating_sub(SHOWN) {
+        text.push_str(&format!("  and {more} more\n"));
+    }
+    text
+}
+
+/// What would be lost, and what does it.
+fn shown(document: &TargetRestoreDocument) -> String {
+    let mut text = format!(
+        "backup {STRONG}{}{STRONG:#} of {}, {} old, in the place of the database {STRONG}{}{STRONG:#}\n",
+        document.backup,
+        style::time(&document.taken_at),
+        style::duration(document.age_us),
+        style::safe(&document.database),
+    );
+    let same = usize::try_from(document.same_tables).unwrap_or(usize::MAX);
+    match document.tables.as_slice() {
+        [] => text.push_str(
+            "every table has as many rows as in the backup; what changed in them is lost\n",
+        ),
+        tables => {
+            text.push_str("rows now, and in the backup:\n");
+            tables.iter().for_each(|table| text.push_str(&table_line(table)));
+            if same > 0 {
+                let others = style::count(same, "table");
+                text.push_str(&format!("  {FAINT}as many rows: {others}{FAINT:#}\n"));
+            }
+        }
+    }
+    text.push_str(&listed(
+        "migrations that are not in it, and would be pending again",
+        &document.undone,
+    ));
+    text.push_str(&listed("migrations that would be applied again", &document.redone));
+    text.push_str(&listed("sessions that would be ended", &document.sessions));
+    document.notes.iter().for_each(|line| text.push_str(&note(line)));
+    text.push_str(&format!("fingerprint of the target's schema: {}\n", document.fingerprint));
+    if document.obstacles.is_empty() {
+        text.push_str(&format!(
+            "{FAINT}nothing was changed{FAINT:#}\n{HINT}next{HINT:#}: to do it: annals restore {} \
+             --yes-restore {}\n",
+            document.backup, document.fingerprint
+        ));
+    } else {
+        for obstacle in &document.obstacles {
+            text.push_str(&format!("{BAD}it cannot be done{BAD:#}: {}\n", style::safe(obstacle)));
+        }
+        text.push_str(&format!(
+            "{HINT}next{HINT:#}: bring it into a database beside it: annals restore {} --into \
+             <database>\n",
+            document.backup
+        ));
+    }
+    text
+}
+
+fn table_line(table: &TableLossDocument) -> String {
+    let about = if table.exact { "" } else { "about " };
+    let rows = match (table.now, table.backup) {
+        (Some(now), Some(then)) => format!("{about}{now} → {then}"),
+        (Some(now), None) => format!("{about}{now} → the table is not in the backup"),
+        (None, Some(then)) => format!("the table is not there → {then}"),
+        (None, None) => String::new(),
+    };
+    format!("  {}  {rows}\n", style::safe(&table.table))
 }
 
 fn human(document: &RestoreDocument) -> String {

@@ -1,6 +1,8 @@
 //! Which database.
 
-use annals_operations::{ChangeOptions, SANDBOX_TARGET};
+use std::path::PathBuf;
+
+use annals_operations::{Authority, ChangeOptions, SANDBOX_TARGET};
 
 /// Chooses the target.
 #[derive(Debug, Clone, clap::Args)]
@@ -37,12 +39,56 @@ pub(crate) struct ChangeArguments {
 }
 
 impl ChangeArguments {
+    /// The target's name, if one is named.
+    pub(crate) fn target(&self) -> Option<&str> {
+        self.target.name()
+    }
+
     /// As options of an operation.
     pub(crate) fn options(&self) -> ChangeOptions {
         ChangeOptions {
             target: self.target.name().map(str::to_owned),
             single_transaction: self.single_transaction,
             allow_drift: self.allow_drift,
+            emergency: None,
+            authority: Authority::None,
+        }
+    }
+}
+
+/// By which right a run is carried out.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct AuthorityArguments {
+    /// An approval in a file of its own, as annals approve --out wrote it (may be repeated)
+    #[arg(long, value_name = "FILE", requires = "plan")]
+    approval: Vec<PathBuf>,
+
+    /// Run without the approvals the target asks for, where its policy allows that; the log says so
+    /// until somebody else has looked at it
+    #[arg(long, requires = "reason", conflicts_with = "plan", group = "why")]
+    break_glass: bool,
+
+    /// Why; goes into the log
+    #[arg(long, value_name = "TEXT", requires = "why")]
+    reason: Option<String>,
+}
+
+impl AuthorityArguments {
+    /// Why.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// As an option of an operation.
+    pub(crate) fn authority(&self, plan: Option<&PathBuf>) -> Authority {
+        match (plan, self.break_glass) {
+            (Some(plan), _) => {
+                Authority::Plan { plan: plan.clone(), approvals: self.approval.clone() }
+            }
+            (None, true) => {
+                Authority::BreakGlass { reason: self.reason.clone().unwrap_or_default() }
+            }
+            (None, false) => Authority::None,
         }
     }
 }

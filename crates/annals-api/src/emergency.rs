@@ -1,0 +1,113 @@
+//! `rollback --emergency`.
+
+use annals_events::CheckOutcome;
+use annals_operations::EmergencyOutcome;
+use serde::Serialize;
+
+use crate::change::ChangeDocument;
+use crate::exit::ExitCode;
+use crate::failure::FailureDocument;
+
+/// A client that stood in the way and was ended.
+#[derive(Debug, Clone, Serialize)]
+pub struct EndedClient {
+    /// Its backend.
+    pub pid: i32,
+    /// Its role.
+    pub user: String,
+    /// Its `application_name`.
+    pub application: String,
+}
+
+/// `annals rollback --emergency`.
+#[derive(Debug, Clone, Serialize)]
+pub struct EmergencyDocument {
+    /// `annals.emergency/1`.
+    pub format: &'static str,
+    /// The target.
+    pub target: String,
+    /// Whether it is back where it was good, and verified.
+    pub over: bool,
+    /// The rollback; none if the files do not lead back.
+    pub rollback: Option<ChangeDocument>,
+    /// Why they do not.
+    pub no_rollback: Option<FailureDocument>,
+    /// The backup to bring back instead.
+    pub backup: Option<BackupToRestore>,
+    /// `passed`, `failed` or `not_checked`: the verification behind it.
+    pub verified: &'static str,
+    /// What it found.
+    pub findings: Vec<String>,
+    /// Why it could not be made, or recorded.
+    pub unfinished: Option<FailureDocument>,
+    /// Clients that were ended.
+    pub terminated: Vec<EndedClient>,
+    /// Rows that are lost; none where not all could be counted.
+    pub lost_rows: Option<u64>,
+    /// From the beginning to the verified end, in microseconds.
+    pub duration_us: u64,
+}
+
+/// A backup that leads back.
+#[derive(Debug, Clone, Serialize)]
+pub struct BackupToRestore {
+    /// Its id.
+    pub backup: String,
+    /// When it was taken.
+    pub taken_at: String,
+}
+
+impl From<&EmergencyOutcome> for EmergencyDocument {
+    fn from(outcome: &EmergencyOutcome) -> Self {
+        let verified = outcome.verified.as_ref();
+        let findings = verified.into_iter().flat_map(|view| &view.findings);
+        let ended = outcome.terminated.iter().map(|ended| EndedClient {
+            pid: ended.pid,
+            user: ended.user.clone(),
+            application: ended.application.clone(),
+        });
+        Self {
+            format: "annals.emergency/1",
+            target: outcome.target.clone(),
+            over: outcome.is_over(),
+            rollback: outcome.change.as_ref().map(ChangeDocument::from),
+            no_rollback: outcome.no_rollback.as_deref().map(FailureDocument::from),
+            backup: outcome.backup.as_ref().map(|(backup, at)| BackupToRestore {
+                backup: backup.clone(),
+                taken_at: at.to_string(),
+            }),
+            verified: verified.map_or(CheckOutcome::NotChecked, |view| view.result).as_str(),
+            findings: findings
+                .map(|finding| {
+                    format!(
+                        "{}: {}: {}",
+                        finding.severity.as_str(),
+                        finding.subject,
+                        finding.evidence
+                    )
+                })
+                .collect(),
+            unfinished: outcome.unfinished.as_ref().map(FailureDocument::from),
+            terminated: ended.collect(),
+            lost_rows: outcome.lost_rows,
+            duration_us: outcome.us,
+        }
+    }
+}
+
+impl ExitCode {
+    /// Of an emergency: how its rollback ended, what the verification behind it found, or that a
+    /// backup must be brought back.
+    pub fn of_emergency(outcome: &EmergencyOutcome) -> Self {
+        if outcome.no_rollback.is_some() {
+            return Self::Refused;
+        }
+        let change = outcome.change.as_ref().map_or(Self::Success, Self::of_change);
+        match change {
+            Self::Success if outcome.is_over() => Self::Success,
+            Self::Success if outcome.verified.is_some() => Self::Findings,
+            Self::Success => Self::Unexpected,
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! `rollback --emergency`: back to the last version that was known to be good, without a decision
+//! by whoever is awake.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use annals_events::{
+    CheckLevel, CheckOutcome, EmergencyFinished, EmergencyWay, ProofVerdict, ReconciledAs,
+    RecordedError, Timestamp,
+};
+use annals_executor::{Advance, Interrupt, Progress, RunEnd};
+use annals_migrations::{MigrationSet, PlannedStatement, PlannedStep};
+use annals_postgres::{Blocker, Ended, Session, SessionSettings};
+use tokio::sync::mpsc;
+
+use crate::approvals::Authority;
+use crate::backups::record;
+use crate::environment::Environment;
+use crate::error::Failure;
+use crate::losses::rows_lost;
+use crate::migrate::{ChangeOptions, ChangeOutcome, PlanPreview, plan, rollback};
+use crate::open;
+use crate::proven::{self, ProofState};
+use crate::targets::Target;
+use crate::verify::{IntegrityOptions, VerifyView, verify};
+use crate::wish::RolledGoal;
+use crate::workspace::Workspace;
+
+/// An emergency.
+#[derive(Debug, Clone, Default)]
+pub struct EmergencyOptions {
+    /// The target; the default one if none.
+    pub target: Option<String>,
+    /// Why; goes into the log.
+    pub reason: String,
+    /// How far; to the last known good version if none.
+    pub goal: Option<RolledGoal>,
+}
+
+/// What an emergency came to.
+#[derive(Debug)]
+pub struct EmergencyOutcome {
+    /// The target.
+    pub target: String,
+    /// The rollback, if one was begun.
+    pub change: Option<ChangeOutcome>,
+    /// Why the rollbacks do not lead back, if they do not.
+    pub no_rollback: Option<Box<Failure>>,
+    /// The backup to bring back where the rollbacks do not lead back: its id, when it was taken.
+    pub backup: Option<(String, Timestamp)>,
+    /// What the verification behind it says.
+    pub verified: Option<VerifyView>,
+    /// Why it could not be made, or not be recorded.
+    pub unfinished: Option<Failure>,
+    /// Backends that stood in the way and were ended.
+    pub terminated: Vec<Ended>,
+    /// Rows that are lost, as far as they were counted.
+    pub lost_rows: Option<u64>,
+    /// From the beginning to here, in microseconds.
+    pub us: u64,
+}
+
+impl EmergencyOutcome {
+    /// Whether the target is back where it was good, and verified.
+    pub fn is_over(&self) -> bool {
+        let rolled = self.change.as_ref().is_some_and(|change| match &change.run {
+            None => true,
+            Some((_, report)) => matches!(report.end, RunEnd::Succeeded),
+        });
+        let good = self.verified.as_ref().is_some_and(|view| view.result == CheckOutcome::Passed);
+        rolled && good
+    }
+}
+
+/// The name of a target: the default one's where none is named.
+///
+/// # Errors
+///
+/// When there is no such target.
+pub fn target_name(environment: &Environment, name: Option<&str>) -> Result<String, Failure> {
+    let workspace = Workspace::find(&environment.folder)?;
+    Ok(Target::resolve(environment, &workspace, name)?.name)
+}
+
+/// Rolls back to the last version behind which a verification passed, and verifies it.
+///
+/// What was in doubt is settled first. Drift and a backup that cannot be taken are told and do not
+/// stop it. Where the rollbacks do not lead back, the newest usable backup is named.
+///
+/// # Errors
+///
+/// When nothing could be begun, and no backup is known either.
+pub async fn emergency<P: Progress>(
+    environment: &Environment,
+    options: &EmergencyOptions,
+    progress: &mut P,
+    interrupt: &mut Interrupt,
+) -> Result<EmergencyOutcome, Failure> {
+    let began = Instant::now();
+    let workspace = Workspace::find(&environment.folder)?;
+    let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
+    let change = ChangeOptions {
+        target: options.target.clone(),
+        allow_drift: true,
+        emergency: Some(options.reason.clone()),
+        // Where approvals are asked for: one person's word, if the policy lets that be enough.
+        authority: Authority::BreakGlass { reason: options.reason.clone() },
+        ..ChangeOptions::default()
+    };
+    let goal = options.goal.clone().unwrap_or(RolledGoal::LastKnownGood);
+    let mut clearing = match workspace.config().terminate_blockers {
+        true => Some(Clearing::begin(environment, &workspace, &target).await?),
+        false => None,
+    };
+    // A look first: what is known not to lead back is not begun.
+    let known = match plan(environment, goal.clone(), &change).await {
+        Ok(preview) => leads_nowhere(&preview, &workspace.load()?),
+        // What stands in the way of a look may be settled by the run.
+        Err(_) => None,
+    };
+    let rolled = if let Some(known) = known {
+        Err(known)
+    } else {
+        let way = clearing.as_ref().map(|clearing| clearing.ask.clone());
+        let mut watching = Watching { inner: progress, way };
+        rollback(environment, goal, &change, &mut watching, interrupt).await
+    };
+    let terminated = match clearing.take() {
+        Some(clearing) => clearing.end().await,
+        None => Vec::new(),
+    };
+    let mut outcome = EmergencyOutcome {
+        target: target.name.clone(),
+        change: None,
+        no_rollback: None,
+        backup: None,
+        verified: None,
+        unfinished: None,
+        terminated,
+        lost_rows: None,
+        us: 0,
+    };
+    match rolled {
+        Ok(change) => {
+            outcome.lost_rows = rows_lost(&change.losses);
+            outcome.change = Some(change);
+        }
+        // The files do not lead back: no rollback, one that is declared impossible.
+        Err(failure @ (Failure::Refused(_) | Failure::NoWayBack { .. })) => {
+            outcome.no_rollback = Some(Box::new(failure));
+        }
+        Err(failure) => return Err(failure),
+    }
+    let failed = outcome.change.as_ref().and_then(|change| change.run.as_ref());
+    let failed = failed.is_some_and(|(_, report)| !matches!(report.end, RunEnd::Succeeded));
+    if failed || outcome.no_rollback.is_some() {
+        let book = open::read_book(&target).await?;
+        let usable = book.backups.usable().filter(|(_, backup)| backup.kind == "full");
+        let newest = usable.max_by_key(|(_, backup)| (backup.verified().is_some(), backup.at));
+        outcome.backup = newest.map(|(id, backup)| (id.to_string(), backup.at));
+        outcome.us = micros(began);
+        return match (outcome.no_rollback.take(), &outcome.backup) {
+            (Some(refused), None) => Err(*refused),
+            (refused, _) => {
+                outcome.no_rollback = refused;
+                Ok(outcome)
+            }
+        };
+    }
+    let asked = IntegrityOptions {
+        level: CheckLevel::Standard,
+        only: Vec::new(),
+        time_budget: Some(Duration::from_secs(30)),
+        jobs: 1,
+        strict: false,
+    };
+    let name = Some(target.name.as_str());
+    match verify(environment, name, &asked, &mut annals_postgres::NoCheckProgress, interrupt).await
+    {
+        Ok(view) => outcome.verified = Some(view),
+        Err(failure) => outcome.unfinished = Some(failure),
+    }
+    outcome.us = micros(began);
+    if let Some(event) = finished(&outcome) {
+        let recorded =
+            record(environment, &workspace, &target, vec![event.into()], interrupt).await;
+        if let Err(failure) = recorded {
+            outcome.unfinished.get_or_insert(failure);
+        }
+    }
+    Ok(outcome)
+}
+
+/// A step whose rollback is known not to lead back: it is declared so, or its rehearsal failed.
+fn leads_nowhere(preview: &PlanPreview, set: &MigrationSet) -> Option<Failure> {
+    preview.plan.steps.iter().find_map(|step| {
+        let migration = set.get(&step.version)?;
+        let declared = proven::declared(migration);
+        let rehearsed = preview.proofs.iter().find(|(id, _)| *id == step.id());
+        let reason = match (declared, rehearsed) {
+            (Some(why), _) => format!("its rollback is declared irreversible: {why}"),
+            (None, Some((_, ProofState::NotAccepted(ProofVerdict::RollbackFails)))) => {
+                "its rollback failed when it was rehearsed".to_owned()
+            }
+            _ => return None,
+        };
+        Some(Failure::NoWayBack { step: step.id(), reason })
+    })
+}
+
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+fn finished(outcome: &EmergencyOutcome) -> Option<EmergencyFinished> {
+    let (run, _) = outcome.change.as_ref()?.run.as_ref()?;
+    let result = outcome.verified.as_ref().map_or(CheckOutcome::NotChecked, |view| view.result);
+    Some(EmergencyFinished {
+        duration_us: outcome.us,
+        lost_rows: outcome.lost_rows,
+        result,
+        run: *run,
+        terminated: outcome.terminated.len() as u64,
+        way: EmergencyWay::Rollback,
+    })
+}
+
+/// Ends who stands in the way, on a session of its own.
+struct Clearing {
+    ask: mpsc::UnboundedSender<Vec<i32>>,
+    task: tokio::task::JoinHandle<Vec<Ended>>,
+}
+
+impl Clearing {
+    async fn begin(
+        environment: &Environment,
+        workspace: &Workspace,
+        target: &Target,
+    ) -> Result<Self, Failure> {
+        let spec = target.spec(environment, workspace).await?;
+        let settings: SessionSettings = target.settings(workspace);
+        let session = spec.connect("annals/emergency", &settings).await?;
+        let (ask, asked) = mpsc::unbounded_channel();
+        Ok(Self { ask, task: tokio::spawn(clear(session, asked)) })
+    }
+
+    async fn end(self) -> Vec<Ended> {
+        drop(self.ask);
+        self.task.await.unwrap_or_default()
+    }
+}
+
+async fn clear(mut session: Session, mut asked: mpsc::UnboundedReceiver<Vec<i32>>) -> Vec<Ended> {
+    let (mut ended, mut tried) = (Vec::new(), BTreeSet::new());
+    while let Some(pids) = asked.recv().await {
+        let new: Vec<i32> = pids.into_iter().filter(|pid| tried.insert(*pid)).collect();
+        if new.is_empty() {
+            continue;
+        }
+        match session.end_clients(&new).await {
+            Ok(gone) => ended.extend(gone),
+            Err(fault) => tracing::warn!("who stands in the way could not be ended: {fault}"),
+        }
+    }
+    session.close().await;
+    ended
+}
+
+/// Passes everything on, and who is in the way to whoever ends them.
+struct Watching<'a, P> {
+    inner: &'a mut P,
+    way: Option<mpsc::UnboundedSender<Vec<i32>>>,
+}
+
+impl<P: Progress> Progress for Watching<'_, P> {
+    fn recovered(&mut self, by: &str, began: Timestamp, steps: &[(String, ReconciledAs)]) {
+        self.inner.recovered(by, began, steps);
+    }
+    fn step_started(&mut self, step: &PlannedStep, at: usize, of: usize) {
+        self.inner.step_started(step, at, of);
+    }
+    fn statement_started(&mut self, statement: &PlannedStatement, at: usize, of: usize) {
+        self.inner.statement_started(statement, at, of);
+    }
+    fn advanced(&mut self, step: &PlannedStep, advance: &Advance<'_>) {
+        self.inner.advanced(step, advance);
+    }
+    fn step_succeeded(&mut self, step: &PlannedStep, duration_us: u64) {
+        self.inner.step_succeeded(step, duration_us);
+    }
+    fn step_failed(&mut self, step: &PlannedStep, error: &RecordedError) {
+        self.inner.step_failed(step, error);
+    }
+    fn in_doubt(&mut self, step: &PlannedStep) {
+        self.inner.in_doubt(step);
+    }
+    fn blocked(&mut self, step: &PlannedStep, by: &[Blocker]) {
+        self.inner.blocked(step, by);
+        if let Some(way) = self.way.as_ref().filter(|_| !by.is_empty()) {
+            // Nobody listens any more only when it is over.
+            let _ = way.send(by.iter().map(|blocker| blocker.pid).collect());
+        }
+    }
+    fn retrying(&mut self, step: &PlannedStep, attempt: u32, of: u32, pause: Duration) {
+        self.inner.retrying(step, attempt, of, pause);
+    }
+    fn notice(&mut self, severity: &str, message: &str) {
+        self.inner.notice(severity, message);
+    }
+}
