@@ -158,7 +158,10 @@ fn events_of_run(number: u64, blobs: &Blobs) -> Vec<Event> {
         };
         let (report, result) = (blobs.plans[index], passed);
         let level = CheckLevel::Standard;
-        events.push(IntegrityChecked { checks, findings: 0, level, report, result }.into());
+        events.push(
+            IntegrityChecked { checks, duration_us: None, findings: 0, level, report, result }
+                .into(),
+        );
     }
     events
 }

@@ -377,10 +377,13 @@ fn a_schema_changed_by_hand_is_named_object_by_object() {
 const NO_DOCUMENT: [&str; 4] = ["demo", "completions", "export", "help"];
 
 /// Every command, in an order in which each has something to show: its format and exit code.
-const DOCUMENTS: [(&str, &str, i32); 48] = [
+const DOCUMENTS: [(&str, &str, i32); 57] = [
     ("init inner", "annals.init/1", 0),
     ("create ä", "annals.error/1", 3),
     ("plan", "annals.plan/1", 0),
+    ("plan --out plan.json", "annals.plan_file/1", 0),
+    ("approve plan.json --show", "annals.plan_review/1", 0),
+    ("keys approver list", "annals.error/1", 19),
     ("migrate --dry-run", "annals.plan/1", 0),
     ("migrate --to 2", "annals.change/1", 0),
     ("migrate --to 2", "annals.change/1", 0),
@@ -401,7 +404,11 @@ const DOCUMENTS: [(&str, &str, i32); 48] = [
     ("backup show latest", "annals.backup_show/1", 0),
     ("backup verify", "annals.backup_verify/1", 0),
     ("backup prune --keep-last 1", "annals.backup_prune/1", 0),
+    ("backup adopt latest", "annals.error/1", 3),
+    ("keys rotate --backup", "annals.backup_key_rotation/1", 0),
+    ("backup rekey --all", "annals.backup_rekey/1", 0),
     ("restore latest --into again", "annals.restore/1", 0),
+    ("restore latest", "annals.restore_target/1", 0),
     ("history", "annals.history/1", 0),
     ("history --at-seq 1", "annals.history/1", 0),
     ("state", "annals.state/3", 0),
@@ -410,6 +417,8 @@ const DOCUMENTS: [(&str, &str, i32); 48] = [
     ("timeline", "annals.timeline/1", 0),
     ("explain 1", "annals.explain/1", 0),
     ("locks", "annals.locks/1", 0),
+    ("status --performance", "annals.durations/1", 0),
+    ("serve --listen 0.0.0.0:0", "annals.error/1", 3),
     ("adopt", "annals.error/1", 3),
     ("keys list", "annals.keys/1", 0),
     ("keys generate approver jon", "annals.key/1", 0),

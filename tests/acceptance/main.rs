@@ -4,8 +4,11 @@
 
 mod adopt;
 mod aftermath;
+mod approvals;
 mod backfill;
 mod backup;
+mod backup_keys;
+mod backup_store;
 mod bad_input;
 mod bad_target;
 mod checks;
@@ -25,9 +28,13 @@ mod outside;
 mod proof;
 mod proof_kinds;
 mod psql;
+mod recovery;
 mod replay;
+mod restore;
 mod sandbox;
 mod schema;
+mod serve;
+mod serve_metrics;
 mod sql_files;
 mod stores;
 mod story;

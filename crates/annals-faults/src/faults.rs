@@ -67,9 +67,22 @@ pub const NOT_RUN: &[NotRun] = &[
         reason: "needs a file system of its own below the server's data, mounted where the server \
                  sees it",
     },
-    NotRun { fault: 32, points: &[], reason: "not applicable yet: there are no approvals" },
-    NotRun { fault: 34, points: &[], reason: "not applicable yet: annals restores nothing" },
-    NotRun { fault: 1, points: &[3], reason: "not applicable yet: there are no approvals" },
+    NotRun {
+        fault: 32,
+        points: &[],
+        reason: "refusals, not faults: tests/acceptance/approvals.rs tries each way to cheat",
+    },
+    NotRun {
+        fault: 34,
+        points: &[],
+        reason: "refusals, not faults: tests/acceptance/restore.rs, with a kill at each point of the \
+                 swap",
+    },
+    NotRun {
+        fault: 1,
+        points: &[3],
+        reason: "an approval is one append to the log, as the intent of P5 is",
+    },
     NotRun {
         fault: 13,
         points: &[],

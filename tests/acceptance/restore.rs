@@ -1,0 +1,335 @@
+//! A backup in the place of its target: shown, confirmed, put there, killed at every point.
+
+use std::process::Command;
+
+use annals_testkit::{Outcome, Server, Workspace};
+use serde_json::Value;
+
+/// A database that may be renamed, with its workspace.
+struct Shop {
+    server: Server,
+    workspace: Workspace,
+    url: String,
+}
+
+impl Shop {
+    /// Three migrations, rows, a full backup; then a fourth migration, and other rows.
+    fn with_a_past() -> Self {
+        let shop = Self::begun();
+        shop.run("backup").expect(0);
+        shop.workspace.migration("4_t4", "CREATE TABLE t4 (id int);", "DROP TABLE t4;");
+        shop.run("migrate").expect(0);
+        shop.sql(
+            "DELETE FROM t1 WHERE id > 600; INSERT INTO t2 VALUES (7); INSERT INTO t4 VALUES (1)",
+        );
+        shop
+    }
+
+    fn begun() -> Self {
+        let server = Server::start();
+        server.sql("CREATE DATABASE shop CONNECTION LIMIT 40");
+        let url = server.url().rsplit_once('/').unwrap().0.to_owned() + "/shop";
+        let workspace = Workspace::with_url(&url);
+        let shop = Self { server, workspace, url };
+        for n in 1..=3 {
+            let up = format!("CREATE TABLE t{n} (id int PRIMARY KEY);");
+            shop.workspace.migration(&format!("{n}_t{n}"), &up, &format!("DROP TABLE t{n};"));
+        }
+        shop.run("migrate").expect(0);
+        shop.sql("INSERT INTO t1 SELECT generate_series(1, 1000)");
+        shop
+    }
+
+    fn run(&self, line: &str) -> Outcome {
+        self.workspace.annals(line).run()
+    }
+
+    fn sql(&self, sql: &str) -> String {
+        psql(&self.url, sql)
+    }
+
+    fn look(&self) -> Value {
+        self.run("restore latest --json").expect(0).json()
+    }
+
+    /// The command that does it, as the preview prints it.
+    fn confirmed(&self) -> String {
+        format!("restore latest --yes-restore {}", self.look()["fingerprint"].as_str().unwrap())
+    }
+
+    fn databases(&self) -> Vec<String> {
+        let all = "SELECT datname FROM pg_database WHERE datname ~ 'shop|restore' ORDER BY 1";
+        self.server.rows(all)
+    }
+
+    /// Everything annals can say of target and log, after what was done.
+    #[track_caller]
+    fn is_sound(&self) {
+        self.run("status").expect(0);
+        self.run("verify").expect(0);
+        self.run("log verify").expect(0);
+        self.run("drift").expect(0);
+    }
+
+    #[track_caller]
+    fn has_pending(&self, wanted: &[&str]) {
+        let status = self.run("status --json").expect(0).json();
+        let rows = status["migrations"].as_array().unwrap();
+        let pending = rows.iter().filter(|row| row["state"] == "pending");
+        let pending: Vec<&str> = pending.map(|row| row["version"].as_str().unwrap()).collect();
+        assert_eq!(pending, wanted, "{status}");
+    }
+
+    /// The target as it was before the restore.
+    #[track_caller]
+    fn is_as_before(&self) {
+        assert_eq!(self.sql("SELECT count(*) FROM t1"), "600");
+        self.has_pending(&[]);
+        // A command that writes, or status, drops what was not wanted.
+        assert_eq!(self.databases(), ["shop"]);
+        self.is_sound();
+    }
+
+    /// The target as the backup has it; what was before is beside it.
+    #[track_caller]
+    fn is_restored(&self) {
+        assert_eq!(self.sql("SELECT count(*) FROM t1"), "1000");
+        assert_eq!(self.sql("SELECT to_regclass('t4') IS NULL"), "t");
+        let databases = self.databases();
+        assert_eq!(databases.len(), 2, "{databases:?}");
+        assert!(databases[1].starts_with("shop_before_restore_"), "{databases:?}");
+        let limit =
+            "SELECT datconnlimit || ' ' || datallowconn FROM pg_database WHERE datname = 'shop'";
+        assert_eq!(self.server.value(limit), "40 true");
+        self.has_pending(&["4"]);
+        self.is_sound();
+    }
+}
+
+fn psql(url: &str, sql: &str) -> String {
+    let done =
+        Command::new("psql").args(["-XAtq", "-v", "ON_ERROR_STOP=1", url, "-c", sql]).output();
+    let done = done.unwrap();
+    assert!(done.status.success(), "{sql}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_backup_takes_the_place_of_its_target_and_the_log_goes_on() {
+    let shop = Shop::with_a_past();
+    let shown = shop.look();
+    assert_eq!(shown["undone"][0], "4_t4");
+    let tables: Vec<String> = shown["tables"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|table| format!("{} {} {}", table["table"], table["now"], table["backup"]))
+        .collect();
+    let wanted = ["\"public.t1\" 600 1000", "\"public.t2\" 1 0", "\"public.t4\" 1 null"];
+    assert_eq!(tables, wanted);
+    shop.run("restore latest").expect(0).says(&["nothing was changed", "600 → 1000", "4_t4"]);
+    let before = shop.workspace.kinds().len();
+
+    let done = shop.run(&(shop.confirmed() + " --json")).expect(0).json();
+    let kinds = shop.workspace.kinds()[before..].to_vec();
+    let wanted = [
+        "run_started",
+        "restore_started",
+        "baseline_adopted",
+        "target_restored",
+        "run_finished",
+        "backup_verified",
+        "schema_recorded",
+    ];
+    assert_eq!(kinds, wanted);
+    shop.is_restored();
+    let kept = done["done"]["kept_as"].as_str().unwrap();
+    assert_eq!(shop.databases()[1], kept);
+    // What was there before can still be looked at.
+    assert_eq!(
+        psql(&shop.url.replace("/shop", &format!("/{kept}")), "SELECT count(*) FROM t4"),
+        "1"
+    );
+
+    // The past is the past, and what was lost can be done again.
+    shop.run(&format!("state --at-seq {}", before - 1)).expect(0).says(&["4_t4"]);
+    shop.run("history").expect(0);
+    shop.run("timeline")
+        .expect(0)
+        .says(&["took the place of the target", "is not applied any more"]);
+    shop.run("plan").expect(0).says(&["4_t4"]);
+    shop.run("migrate").expect(0);
+    shop.has_pending(&[]);
+    shop.is_sound();
+    shop.run("rollback --last 1").expect(0);
+    shop.is_sound();
+}
+
+#[test]
+fn a_newer_backup_brings_back_what_an_older_one_took() {
+    let shop = Shop::with_a_past();
+    let older = shop.run("backup list --json").expect(0).json()["backups"][0]["backup"].clone();
+    let newer = shop.run("backup --json").expect(0).json()["backup"].clone();
+    let onto = |name: &Value| {
+        let name = name.as_str().unwrap();
+        let shown = shop.run(&format!("restore {name} --json")).expect(0).json();
+        let fingerprint = shown["fingerprint"].as_str().unwrap().to_owned();
+        shop.run(&format!("restore {name} --yes-restore {fingerprint}")).expect(0);
+        shown
+    };
+    onto(&older);
+    shop.has_pending(&["4"]);
+    // Another fourth migration is applied meanwhile, and goes.
+    shop.run("migrate").expect(0);
+    shop.sql("INSERT INTO t4 VALUES (5), (6)");
+    onto(&older);
+    let shown = onto(&newer);
+    assert_eq!(shown["redone"][0], "4_t4");
+    assert_eq!(shop.sql("SELECT count(*) FROM t4"), "1");
+    shop.has_pending(&[]);
+    shop.is_sound();
+    shop.run("rollback --last 1").expect(0);
+    shop.is_sound();
+}
+
+#[test]
+fn what_is_not_confirmed_or_in_the_way_is_refused_and_changes_nothing() {
+    let shop = Shop::with_a_past();
+    let line = shop.confirmed();
+    let events = shop.workspace.kinds().len();
+    shop.run("restore latest --yes-restore pg15:0000").expect(3).says(&["does not confirm"]);
+    shop.sql("CREATE TABLE later ()");
+    shop.run(&line).expect(3).says(&["does not confirm", "nothing was changed"]);
+    shop.sql("DROP TABLE later");
+
+    // A backup of the schema alone.
+    shop.run("backup --schema").expect(0);
+    let shown = shop.run("restore latest --json").expect(3).json();
+    assert!(
+        shown["obstacles"][0].as_str().unwrap().contains("does not hold everything"),
+        "{shown}"
+    );
+    shop.run(&shop_line(&shown)).expect(3).says(&["cannot take the place"]);
+    assert_eq!(shop.workspace.kinds().len(), events + 1);
+    shop.is_as_before();
+}
+
+fn shop_line(shown: &Value) -> String {
+    format!("restore latest --yes-restore {}", shown["fingerprint"].as_str().unwrap())
+}
+
+#[test]
+fn a_role_that_may_not_rename_the_database_is_told_before_anything_is_done() {
+    let shop = Shop::with_a_past();
+    shop.server
+        .sql("CREATE ROLE clerk LOGIN CREATEDB; GRANT pg_read_all_data, pg_monitor TO clerk");
+    shop.sql(
+        "GRANT ALL ON SCHEMA annals TO clerk; GRANT ALL ON ALL TABLES IN SCHEMA annals TO clerk",
+    );
+    let url = shop.url.replace("postgres://postgres@", "postgres://clerk@");
+    let shown = shop.workspace.annals("restore latest --json").env("TEST_URL", &url).run();
+    let shown = shown.expect(3).json();
+    let obstacles = shown["obstacles"].to_string();
+    assert!(obstacles.contains("may not rename the database"), "{obstacles}");
+}
+
+#[test]
+fn sessions_of_others_are_ended_and_named() {
+    let shop = Shop::with_a_past();
+    let sleeper = Command::new("psql")
+        .args(["-Xq", &shop.url, "-c", "SET application_name = 'till'; SELECT pg_sleep(600)"])
+        .spawn();
+    let mut sleeper = sleeper.unwrap();
+    let there = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'till'";
+    annals_testkit::wait_for("the till is open", || {
+        (shop.server.value(there) == "1").then_some(())
+    });
+    shop.run("restore latest")
+        .expect(0)
+        .says(&["sessions that would be ended", "application till"]);
+    let done = shop.run(&(shop.confirmed() + " --json")).expect(0).json();
+    let ended = done["done"]["ended_sessions"].to_string();
+    assert!(ended.contains("application till"), "{ended}");
+    sleeper.wait().unwrap();
+    shop.is_restored();
+}
+
+#[test]
+fn a_restore_that_is_killed_has_happened_or_not_and_the_next_command_knows() {
+    for (point, happened) in [
+        ("restore_prepared", false),
+        ("restore_announced", false),
+        ("restore_closed", false),
+        ("restore_swapped", true),
+        ("restore_recorded", true),
+    ] {
+        for next in ["status", "plan", "migrate", "verify", "backup"] {
+            if next != "status" && !matches!(point, "restore_closed" | "restore_swapped") {
+                continue;
+            }
+            let shop = Shop::with_a_past();
+            let line = shop.confirmed();
+            shop.workspace.annals(&line).env("ANNALS_FAILPOINT", point).run().expect(-1);
+            if point == "restore_closed" {
+                let open = "SELECT datallowconn FROM pg_database WHERE datname = 'shop'";
+                assert_eq!(shop.server.value(open), "false");
+            }
+            let outcome = shop.run(next);
+            // `plan` writes nothing: it says who settles it, and opens what was left closed.
+            let wanted = if next == "plan" { 8 } else { 0 };
+            assert_eq!(outcome.code, wanted, "{next} after {point}: {outcome:?}");
+            if next == "migrate" && happened {
+                shop.run("rollback --last 1").expect(0);
+            }
+            if point == "restore_prepared" {
+                // Nothing was announced yet: the log does not know of the database that was made.
+                let left = shop.databases();
+                assert_eq!(left.len(), 2, "{left:?}");
+                shop.server.sql(&format!("DROP DATABASE {}", left[0]));
+            }
+            match happened {
+                true => shop.is_restored(),
+                false => shop.is_as_before(),
+            }
+            // And it can be done again.
+            if point == "restore_closed" && next != "backup" {
+                shop.run(&line).expect(0);
+                shop.is_restored();
+            }
+        }
+    }
+}
+
+#[test]
+fn partitions_policies_large_objects_and_the_database_s_own_settings_come_back() {
+    let shop = Shop::begun();
+    shop.server.sql("CREATE ROLE owner_of_shop; CREATE ROLE till");
+    shop.sql(
+        "CREATE TABLE sale (id int GENERATED ALWAYS AS IDENTITY, day date, cents int, \
+         euros numeric GENERATED ALWAYS AS (cents / 100.0) STORED) PARTITION BY RANGE (day); \
+         CREATE TABLE sale_1 PARTITION OF sale FOR VALUES FROM (MINVALUE) TO ('2026-01-01'); \
+         CREATE TABLE sale_2 PARTITION OF sale DEFAULT; \
+         INSERT INTO sale (day, cents) SELECT date '2025-12-01' + n % 90, n FROM generate_series(1, 900) n; \
+         ALTER TABLE t2 ENABLE ROW LEVEL SECURITY; CREATE POLICY few ON t2 TO till USING (id > 3); \
+         CREATE MATERIALIZED VIEW much AS SELECT day, sum(cents) FROM sale GROUP BY day; \
+         SELECT lo_from_bytea(77001, 'a letter'); \
+         GRANT SELECT ON sale TO till; GRANT CONNECT ON DATABASE shop TO till; \
+         ALTER DATABASE shop OWNER TO owner_of_shop; ALTER DATABASE shop SET work_mem = '9MB'; \
+         COMMENT ON DATABASE shop IS 'the shop'",
+    );
+    shop.run("drift accept --reason test").expect(0);
+    shop.run("backup").expect(0);
+    let was = shop.look()["fingerprint"].clone();
+    shop.sql("DROP MATERIALIZED VIEW much; DROP TABLE sale; SELECT lo_unlink(77001)");
+    shop.server.sql("ALTER DATABASE shop RESET work_mem; ALTER DATABASE shop OWNER TO postgres");
+    let shown = shop.look();
+    assert_eq!(shown["backup_fingerprint"], was);
+    assert_ne!(shown["fingerprint"], was);
+    shop.run(&shop_line(&shown)).expect(0);
+    assert_eq!(shop.look()["fingerprint"], was);
+    assert_eq!(shop.sql("SELECT count(*), sum(euros)::int FROM sale"), "900|4055");
+    assert_eq!(shop.sql("SELECT convert_from(lo_get(77001), 'UTF8')"), "a letter");
+    assert_eq!(shop.sql("SHOW work_mem"), "9MB");
+    assert_eq!(shop.sql("SELECT count(*) > 0 FROM much"), "t");
+    shop.is_sound();
+}
