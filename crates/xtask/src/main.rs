@@ -13,7 +13,7 @@ const USAGE: &str = "usage: cargo xtask <task>
   test         install PostgreSQL, PgBouncer, strace and the verifiers' tools if absent, then formatting, lints, every test
   matrix       run the fault matrix; --long runs all of it and writes docs/fault-matrix.md anew,
                --seed N chooses its random part, --cases PART runs only what has this in its name
-  bench NAME   run one benchmark: checks, events, log, migrate, peers, proof, schema or startup
+  bench NAME   run one benchmark: backup, checks, events, log, migrate, peers, proof, schema or startup
   reference    write the generated pages below docs/reference anew
 ";
 
@@ -169,6 +169,12 @@ fn bench(arguments: &[String]) -> Result<(), String> {
         "log" => {
             install_tools()?;
             run(&mut cargo(&["build", "--locked", "--release", "--package", "annals-verify"]))?;
+        }
+        "backup" => {
+            install_server()?;
+            if Command::new("age").arg("--version").output().is_err() {
+                install("age", "age")?;
+            }
         }
         _ => install_server()?,
     }
