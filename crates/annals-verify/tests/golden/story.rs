@@ -15,6 +15,7 @@ use annals_events::{
     TargetIdentity, TargetRegistered, Timestamp, TreeHash, Version, seal,
 };
 use annals_keys::{Checkpoint, KeyRing, SecretKey};
+use annals_schema::{Object, Snapshot};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -24,6 +25,9 @@ pub(crate) const ORIGIN: &str = "shop/production";
 const BEGINNING_US: i64 = 1_767_600_000_000_000;
 const SECOND_US: i64 = 1_000_000;
 const DAY_US: i64 = 86_400 * SECOND_US;
+
+/// The major version of its server.
+const SERVER_MAJOR: u32 = 15;
 
 /// The event after which the story ends with the next Monday.
 const LENGTH: u64 = 300;
@@ -59,7 +63,8 @@ pub(crate) struct Story {
     now_us: i64,
     actor: Actor,
     ordinals: HashMap<String, u64>,
-    objects: Vec<Value>,
+    /// The schema of the shop, by name.
+    objects: BTreeMap<String, Object>,
     migrations: Vec<Migration>,
     runs: u64,
 }
@@ -78,6 +83,56 @@ fn migration(n: usize) -> Migration {
         (format!("extend_{noun}"), add, format!("ALTER TABLE {noun} DROP COLUMN {column};"))
     };
     (version, name, vec![up], vec![down])
+}
+
+fn object(kind: &str, name: &str, attributes: &[(&str, &str)]) -> (String, Object) {
+    let attributes = attributes.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+    let kind = serde_json::from_value(kind.into()).unwrap();
+    let object = Object { attributes: attributes.collect(), kind, name: name.into() };
+    (format!("{kind} {name}"), object)
+}
+
+/// The objects that a statement of these migrations makes, as a server would tell them.
+fn made_by(sql: &str) -> Vec<(String, Object)> {
+    let words: Vec<&str> = sql.split([' ', '(', ')', ';']).collect();
+    match words[..] {
+        ["CREATE", "TABLE", table, ..] => {
+            let named = |rest: &str| format!("public.{table}{rest}");
+            let key = format!("{table}_pkey");
+            let primary = format!("CREATE UNIQUE INDEX {key} ON public.{table} USING btree (id)");
+            vec![
+                object("table", &named(""), &[("is", "table"), ("owner", "migrator")]),
+                object(
+                    "column",
+                    &named(".id"),
+                    &[("not_null", "true"), ("position", "1"), ("type", "bigint")],
+                ),
+                object("column", &named(".note"), &[("position", "2"), ("type", "text")]),
+                object(
+                    "constraint",
+                    &format!("public.{table}.{key}"),
+                    &[("definition", "PRIMARY KEY (id)"), ("is", "primary key")],
+                ),
+                object(
+                    "index",
+                    &format!("public.{key}"),
+                    &[("definition", &primary), ("table", table), ("unique", "true")],
+                ),
+            ]
+        }
+        ["ALTER", "TABLE", table, "ADD", "COLUMN", column, ..] => {
+            vec![object("column", &format!("public.{table}.{column}"), &[("type", "text")])]
+        }
+        ["CREATE", "INDEX", "CONCURRENTLY", index, "ON", table, ..] => {
+            let definition = format!("CREATE INDEX {index} ON public.{table} USING btree (note)");
+            vec![object(
+                "index",
+                &format!("public.{index}"),
+                &[("definition", &definition), ("table", table)],
+            )]
+        }
+        _ => panic!("{sql}: no statement of these migrations"),
+    }
 }
 
 /// The text of a migration file, and the reference the log keeps of it.
@@ -155,9 +210,7 @@ impl Story {
             now_us: BEGINNING_US,
             actor: actor("mira"),
             ordinals: HashMap::new(),
-            objects: vec![json!({
-                "attributes": {"owner": "pg_database_owner"}, "kind": "schema", "name": "public"
-            })],
+            objects: [object("schema", "public", &[("owner", "pg_database_owner")])].into(),
             migrations: (0..).map(migration).take(64).collect(),
             runs: 0,
         };
@@ -342,24 +395,24 @@ impl Story {
     fn took_effect(&mut self, step: &StepStarted) {
         let version = step.version.to_string();
         *self.ordinals.entry(version.clone()).or_default() += 1;
-        let name = format!("public.t{version}");
-        match step.direction {
-            Direction::Up => self.objects.push(json!({
-                "attributes": {"is": "table", "owner": "shop"}, "kind": "table", "name": name
-            })),
-            Direction::Down => self.objects.retain(|object| object["name"] != name),
+        let statements = self.migrations.iter().find(|migration| migration.0 == version);
+        for (name, object) in statements.unwrap().2.iter().flat_map(|sql| made_by(sql)) {
+            match step.direction {
+                Direction::Up => self.objects.insert(name, object),
+                Direction::Down => self.objects.remove(&name),
+            };
         }
     }
 
     fn record_schema(&mut self, run: RunId) {
-        let objects = self.objects.len() as u64;
-        let snapshot = self.blob(&json!({"format": 1, "objects": self.objects}));
+        let snapshot = Snapshot::new(SERVER_MAJOR, self.objects.values().cloned());
+        let blob = self.blob(&serde_json::from_str(&snapshot.to_stored()).unwrap());
         self.append([SchemaRecorded {
-            fingerprint: snapshot.digest,
-            objects,
+            fingerprint: snapshot.fingerprint().digest,
+            objects: self.objects.len() as u64,
             run: Some(run),
-            server_major: 15,
-            snapshot,
+            server_major: SERVER_MAJOR,
+            snapshot: blob,
             step: None,
         }]);
     }
