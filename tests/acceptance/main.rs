@@ -21,6 +21,7 @@ mod damaged;
 mod drift;
 mod failover;
 mod guards;
+mod guides;
 mod harmless;
 mod keys;
 mod large;

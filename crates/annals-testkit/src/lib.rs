@@ -11,6 +11,7 @@ mod proxy;
 mod server;
 mod standby;
 mod tls;
+mod transcript;
 mod workspace;
 
 pub use annals::{Annals, Outcome, Running, kill, program, wait_for};
@@ -21,4 +22,5 @@ pub use proxy::{Cut, Proxy};
 pub use server::{Held, Server, ServerOptions};
 pub use standby::Standby;
 pub use tls::{Authority, Certificate};
+pub use transcript::{Block, Page, Shell};
 pub use workspace::Workspace;

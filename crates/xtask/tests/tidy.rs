@@ -63,7 +63,7 @@ const CRATES: &[(&str, u8, &str)] = &[
         8,
         "http http-body-util hyper hyper-util rcgen rustls s3s s3s-fs tempfile tokio tokio-rustls",
     ),
-    ("annals-testkit", 8, "rcgen rustix serde_json sqlx tempfile tokio"),
+    ("annals-testkit", 8, "rcgen regex rustix serde_json sqlx tempfile tokio"),
     ("xtask", 8, ""),
 ];
 
