@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use annals_s3_server::{BUCKET, S3Server};
 use annals_testkit::{Page, Server, ServerOptions, Shell, program};
 
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -96,6 +97,21 @@ impl Guide {
             self.corrections.push((block.text.clone(), text));
         }
         self.done[at] = true;
+    }
+
+    /// Types the lines of the blocks of `sh` under a heading, with what cannot be typed as it stands
+    /// replaced; each ends well.
+    #[track_caller]
+    fn type_in(&mut self, heading: &str, replaced: &[(&str, &str)]) {
+        let blocks = self.page.blocks().iter();
+        let blocks = blocks.filter(|block| block.heading == heading && block.language == "sh");
+        let text: String = blocks.map(|block| block.text.as_str()).collect();
+        assert!(!text.is_empty(), "the page has no block of sh under {heading:?}");
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            let line = replaced.iter().fold(line.to_owned(), |line, (is, by)| line.replace(is, by));
+            let printed = self.shell.run(&line);
+            assert_eq!(self.shell.run("echo $?").trim(), "0", "{line}\n{printed}");
+        }
     }
 
     /// The blocks of `console` under a heading.
@@ -378,4 +394,146 @@ fn the_engineers_guide_is_true() {
         ("A busy database", "harmless::a_run_goes_on_when_the_blocker_leaves"),
         ("A database that has a past", "adopt::a_baseline_that_is_killed_anywhere_is_settled"),
     ]);
+}
+
+/// The workspace `shop` with a target `production`, migrations `1_customers` and `2_orders`, and
+/// rows.
+fn shop(guide: &mut Guide, server: &Server, keys: &str) -> String {
+    let folder = guide.folder.path().display().to_string();
+    guide.shell.says("/srv", &folder);
+    guide.shell.run("annals init shop && cd shop && rm annals.toml");
+    let config = format!(
+        "workspace = \"shop\"\ndefault_target = \"production\"\n\n[targets.production]\n\
+         url_env = \"SHOP_PRODUCTION_URL\"\n{keys}\n"
+    );
+    guide.write("shop/annals.toml", &config);
+    for (id, table) in [("1_customers", "customers"), ("2_orders", "orders")] {
+        let up = format!("CREATE TABLE {table} (id int PRIMARY KEY);\n");
+        migration(guide, id, &up, &format!("DROP TABLE {table};\n"));
+    }
+    let migrated = guide.shell.run("annals migrate");
+    assert!(migrated.contains("2 steps of 2"), "{migrated}");
+    server.sql("INSERT INTO customers SELECT n FROM generate_series(1, 1000) n");
+    config
+}
+
+#[test]
+fn the_guide_to_backups_is_true() {
+    let server = Server::start();
+    let store = S3Server::start("backup_store::s3_server");
+    let url = server.url();
+    let variables = [
+        ("SHOP_PRODUCTION_URL", &*url),
+        ("SHOP_BACKUP_PASSPHRASE", "correct horse battery staple"),
+    ];
+    let mut guide = Guide::open("backups.md", &variables);
+    let config = shop(&mut guide, &server, "");
+    guide.shell.run("annals backup");
+
+    let recipients = guide.text("Do not lose the key", "toml");
+    guide.write("shop/annals.toml", &format!("{config}\n{recipients}"));
+    guide.section("Do not lose the key");
+    guide.write("shop/annals.toml", &config);
+    guide.shell.run("annals backup rekey --all");
+    guide.section("Replace a key");
+
+    // One from before a migration, one that was verified, one behind it.
+    guide.write("shop/annals.toml", &format!("{config}backup = \"full\"\n"));
+    migration(&guide, "3_notes", "CREATE TABLE notes (id int);\n", "DROP TABLE notes;\n");
+    guide.shell.run("annals migrate");
+    guide.write("shop/annals.toml", &config);
+    guide.shell.run("annals backup; annals backup verify latest --deep; annals backup");
+    guide.section("What may go");
+
+    guide.shell.run("( ANNALS_FAILPOINT=backup_named annals backup ) 2> /dev/null");
+    guide.section("A backup the log does not know");
+
+    let keys = guide.text("Keep them elsewhere", "toml").replace("shop-backups/annals", BUCKET);
+    let place = format!("endpoint = \"{}\"\nallow_http = true\n", store.endpoint());
+    guide.write("shop/annals.toml", &format!("{config}\n{keys}{place}"));
+    let known = S3Server::variables();
+    let known: Vec<String> = known.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    guide.shell.says("AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=…", &known.join(" "));
+    guide.shell.says("s3://shop-backups/annals", &format!("s3://{BUCKET}"));
+    guide.section("Keep them elsewhere");
+
+    guide.rest(&[]);
+}
+
+#[test]
+fn the_operators_guide_is_true() {
+    let server = Server::start();
+    let url = server.url();
+    let mut guide = Guide::open("operator.md", &[("SHOP_PRODUCTION_URL", &url)]);
+    let staging = "\n[targets.staging]\nurl_env = \"SHOP_PRODUCTION_URL\"\n";
+    let config = shop(&mut guide, &server, staging);
+    let health = guide.text("Probes", "toml");
+    let health = health.replace("public.agents", "customers").replace("public.tasks", "orders");
+    guide.write("shop/annals.toml", &format!("{config}\n{health}"));
+    server.sql(&guide.text("Start it", "sql").replace('…', "secret"));
+    guide
+        .shell
+        .run("annals rollback --last 1; annals backup; annals backup verify --deep; annals verify");
+    away(&guide, "2_orders");
+    migration(&guide, "004_add_quota", "SELECT 1;\n", "SELECT 1;\n");
+    // It stays in the foreground: here it goes behind, and what it says when it listens is read.
+    guide.shell.run("annals serve --listen 127.0.0.1:0 > said 2>&1 &");
+    guide.shell.run("for n in {1..100}; do grep -q try said && break; sleep 0.1; done");
+    let said = guide.shell.run("cat said");
+    let address = said.split("http://").nth(1).unwrap().split_whitespace().next().unwrap();
+    guide.shell.says("127.0.0.1:8009", address);
+    let begin = guide.under("Start it")[0];
+    let shown = guide.page.blocks()[begin].text.replace("$ annals serve\n", "");
+    assert_eq!(guide.shell.compare(&shown, &said), Ok(()));
+    guide.done[begin] = true;
+    guide.section("Probes");
+    guide.shell.run("kill %1; wait");
+
+    guide.section("Limits of time");
+    guide.rest(&[(
+        "For other machines",
+        "serve::off_this_machine_nobody_listens_without_tls_and_a_token",
+    )]);
+}
+
+#[test]
+fn the_approvers_guide_is_true() {
+    let server = Server::start();
+    let url = server.url();
+    let mut guide = Guide::open("approver.md", &[("SHOP_PRODUCTION_URL", &url)]);
+    let config = shop(&mut guide, &server, "");
+    guide.shell.run("ssh-keygen -q -t ed25519 -N '' -f ben_id_ed25519");
+    let policy = guide.text("Once: who may approve", "toml");
+    guide.write("shop/annals.toml", &format!("{config}\n{policy}"));
+    let pending = |guide: &mut Guide, id: &str| {
+        let table = format!("CREATE TABLE t{} (id int PRIMARY KEY);\n", &id[..1]);
+        migration(guide, id, &table, &format!("DROP TABLE t{};\n", &id[..1]));
+    };
+    guide.type_in("Once: who may approve", &[]);
+
+    guide.shell.run("export ANNALS_ACTOR=eve");
+    pending(&mut guide, "3_more");
+    // Nobody is there to be asked.
+    guide.type_in("Each time", &[("# or", "--yes # or")]);
+    assert!(guide.shell.run("annals status").contains("0 pending"));
+
+    pending(&mut guide, "4_more");
+    guide.shell.run("annals proof; annals plan --out other.json");
+    let approved =
+        guide.shell.run("annals approve other.json --key ~/ada.key --yes --json | jq -r .approval");
+    guide.type_in("Taking it back", &[("<approval>", approved.trim())]);
+    let refused = guide.shell.run("annals migrate --plan other.json");
+    assert_eq!(guide.shell.run("echo $?").trim(), "19", "{refused}");
+
+    guide.shell.run("annals keys generate approver cyd; annals keys approver add cyd --role dba");
+    guide.type_in("Changing who may approve", &[]);
+
+    guide.type_in("When nobody can be reached", &[("annals approve --review <run>", "true")]);
+    let run = guide.shell.run("jq -r 'select(.kind == \"break_glass_used\") | .data.run' event-store/production/segments/*");
+    guide.shell.run("export ANNALS_ACTOR=ben");
+    guide.type_in(
+        "When nobody can be reached",
+        &[("annals migrate", "true"), ("<run>", run.trim())],
+    );
+    guide.rest(&[]);
 }

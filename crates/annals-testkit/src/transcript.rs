@@ -265,7 +265,12 @@ impl Shell {
         })
     }
 
-    fn compare(&mut self, expected: &str, printed: &str) -> Result<(), String> {
+    /// Is what was printed what the page says?
+    ///
+    /// # Errors
+    ///
+    /// Where they differ first.
+    pub fn compare(&mut self, expected: &str, printed: &str) -> Result<(), String> {
         let lines: Vec<&str> = printed.lines().collect();
         let mut at = 0;
         let mut any = false;

@@ -104,7 +104,7 @@ fn install_tools() -> Result<(), String> {
     {
         install("pgbouncer", "PgBouncer")?;
     }
-    for tool in ["strace", "python3", "jq", "openssl", "xxd"] {
+    for tool in ["strace", "python3", "jq", "openssl", "xxd", "curl"] {
         if Command::new(tool).arg("--version").output().is_err() {
             install(tool, tool)?;
         }
