@@ -12,6 +12,7 @@ mod backup_store;
 mod bad_input;
 mod bad_target;
 mod checks;
+mod ci;
 mod classes;
 mod connections;
 mod copies;

@@ -8,6 +8,7 @@ mod adopt;
 mod approvals;
 mod backup;
 mod change;
+mod ci;
 mod copies;
 mod diff;
 mod drift;
@@ -44,6 +45,7 @@ pub use change::{
     ChangeDocument, LintDocument, LossDocument, PlanBatches, PlanDocument, PlanStatement, PlanStep,
     PlanStream, RecoveredRun, RunDocument, SettledStep, StepFailure, settled_steps,
 };
+pub use ci::{CiCommentDocument, CiDocument};
 pub use copies::{AnchorOutcome, AnchorsDocument, ExportDocument, MovedDocument, ProofDocument};
 pub use diff::{
     BetweenDocument, DiffDocument, EndedRun, GrownAnchor, ShiftDocument, TurnedApproval,

@@ -4,6 +4,7 @@ pub(crate) mod adopt;
 pub(crate) mod approve;
 pub(crate) mod approver;
 pub(crate) mod backup;
+pub(crate) mod ci;
 pub(crate) mod completions;
 pub(crate) mod create;
 pub(crate) mod diff;

@@ -55,6 +55,8 @@ enum Command {
     Migrate(commands::migrate::Arguments),
     Rollback(commands::rollback::Arguments),
     Proof(commands::proof::Arguments),
+    #[command(subcommand)]
+    Ci(commands::ci::Command),
     Verify(commands::verify::Arguments),
     Drift(commands::drift::Arguments),
     Backup(commands::backup::Arguments),
@@ -91,6 +93,7 @@ impl Command {
             Self::Migrate(_) => "migrate",
             Self::Rollback(_) => "rollback",
             Self::Proof(_) => "proof",
+            Self::Ci(_) => "ci",
             Self::Verify(_) => "verify",
             Self::Drift(_) => "drift",
             Self::Backup(_) => "backup",
@@ -194,6 +197,7 @@ async fn run(command: Command, environment: &Environment, output: &Output) -> Ex
             commands::rollback::run(environment, output, arguments).await
         }
         Command::Proof(arguments) => commands::proof::run(environment, output, arguments).await,
+        Command::Ci(command) => commands::ci::run(environment, output, command).await,
         Command::Verify(arguments) => commands::verify::run(environment, output, &arguments).await,
         Command::Drift(arguments) => commands::drift::run(environment, output, &arguments).await,
         Command::Backup(arguments) => commands::backup::run(environment, output, &arguments).await,

@@ -11,7 +11,8 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use annals_migrations::Plan;
+use annals_events::Direction;
+use annals_migrations::{Plan, Script};
 
 pub use danger::{Danger, Hazard, LARGE_BYTES, RiskFacts, RiskReport, risk};
 use rule::{Context, relation_name};
@@ -32,28 +33,43 @@ pub const RULES: &[Rule] = &[
 /// Applies every rule to every statement. Tables created earlier in the same plan are empty and
 /// unknown to anybody, so what is done to them is harmless.
 pub fn lint(plan: &Plan) -> Vec<LintFinding> {
+    let statements = plan.steps.iter().flat_map(|step| {
+        let statements = step.statements.iter();
+        statements.map(|s| (&*step.file.name, step.direction, &*s.sql, s.line))
+    });
+    look(statements)
+}
+
+/// The same over migration files, in the order in which they would be applied.
+pub fn lint_scripts<'a>(scripts: impl Iterator<Item = (&'a str, &'a Script)>) -> Vec<LintFinding> {
+    look(scripts.flat_map(|(file, script)| {
+        script.statements.iter().map(move |s| (file, Direction::Up, &*s.text, s.line))
+    }))
+}
+
+fn look<'a>(
+    statements: impl Iterator<Item = (&'a str, Direction, &'a str, u32)>,
+) -> Vec<LintFinding> {
     let mut created: BTreeSet<String> = BTreeSet::new();
     let mut findings = Vec::new();
-    for step in &plan.steps {
-        for statement in &step.statements {
-            let Some(node) = rule::parse(&statement.sql) else {
-                continue;
-            };
-            let context = Context { created: &created, direction: step.direction };
-            for rule in RULES {
-                let subjects = (rule.check)(&node, &context);
-                findings.extend(subjects.into_iter().map(|subject| LintFinding {
-                    rule: rule.id,
-                    risk: rule.risk,
-                    file: step.file.name.clone(),
-                    line: statement.line,
-                    subject,
-                    effect: rule.effect,
-                    instead: rule.instead,
-                }));
-            }
-            created.extend(relation_name::created(&node));
+    for (file, direction, sql, line) in statements {
+        let Some(node) = rule::parse(sql) else {
+            continue;
+        };
+        let context = Context { created: &created, direction };
+        for rule in RULES {
+            let subjects = (rule.check)(&node, &context);
+            findings.extend(subjects.into_iter().map(|subject| LintFinding {
+                rule: rule.id,
+                risk: rule.risk,
+                file: file.to_owned(),
+                line,
+                subject,
+                effect: rule.effect,
+                instead: rule.instead,
+            }));
         }
+        created.extend(relation_name::created(&node));
     }
     findings
 }

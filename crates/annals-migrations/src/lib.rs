@@ -34,7 +34,7 @@ pub use load::{
     INLINE_FILE_BYTES, LoadOptions, MAX_FILE_BYTES, ORDER_FILE, STACK_BYTES, load, read_ahead,
 };
 pub use losses::{Loss, losses};
-pub use names::{NameError, migration_file_name, name_is_valid, rollback_file_name};
+pub use names::{NameError, migration_file_name, name_is_valid, rollback_file_name, version_of};
 pub use plan::{
     BLOCK_BYTES, PLAN_FORMAT, Plan, PlannedStatement, PlannedStep, Precondition, StreamedFile,
     Timeouts,

@@ -49,6 +49,11 @@ pub(crate) fn parse_file_name(
     }
 }
 
+/// The version in the name of a migration file; none where it is no such name.
+pub fn version_of(file: &str) -> Option<Version> {
+    parse_file_name(file, ".sql").ok().map(|(version, _)| version)
+}
+
 /// `20250921_171500_x` holds a date and a time; `20250921_x` and `001_x` hold plain digits.
 fn split_version(stem: &str) -> Option<(Version, &str)> {
     if let Some((stamp, rest)) = stem.split_at_checked(15)

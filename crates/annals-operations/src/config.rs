@@ -17,8 +17,10 @@ use crate::monitoring::{BudgetTable, GroupTable, HealthTable, Monitoring};
 use crate::targets::SANDBOX_TARGET;
 
 mod approvals;
+mod ci;
 
 use approvals::{ApprovalsTable, read_approvals};
+pub use ci::CiConfig;
 
 /// The file that makes a folder a workspace.
 pub(crate) const CONFIG_FILE: &str = "annals.toml";
@@ -119,6 +121,8 @@ struct Document {
     budgets: BudgetTable,
     #[serde(default)]
     groups: BTreeMap<String, GroupTable>,
+    #[serde(default)]
+    ci: ci::CiTable,
 }
 
 #[derive(Debug, Deserialize)]
@@ -400,6 +404,8 @@ pub struct Config {
     pub sandbox: SandboxConfig,
     /// Health, groups of tables, limits of time.
     pub monitoring: Monitoring,
+    /// What the pipeline is told.
+    pub ci: CiConfig,
     /// The targets.
     pub targets: BTreeMap<String, TargetConfig>,
 }
@@ -510,6 +516,7 @@ impl Config {
             sandbox: read_sandbox(document.sandbox, default_target.as_deref(), &targets)?,
             default_target,
             monitoring,
+            ci: ci::read_ci(document.ci)?,
             targets,
         };
         for (name, target) in &config.targets {

@@ -14,6 +14,7 @@ mod backup_keys;
 mod backups;
 mod book;
 mod cache;
+mod ci;
 mod clock;
 mod config;
 mod copies;
@@ -28,6 +29,7 @@ mod examine;
 mod exhibit;
 mod explain;
 mod export;
+mod git;
 mod health;
 mod home;
 mod init;
@@ -78,6 +80,7 @@ pub use anchors::Anchored;
 pub use annals_approvals as approval;
 pub use annals_archive::{ArchiveError, Phase as BackupPhase, Watcher as BackupWatcher};
 pub use annals_backup::SecretText;
+pub use annals_ci as pipeline;
 pub use annals_executor::{
     Advance, Interrupt, InterruptHandle, NoProgress, Patience, Progress, RunEnd, RunReport,
     Unrecorded, lost_to_others,
@@ -101,8 +104,9 @@ pub use backups::{
     BackupCheckView, BackupListView, BackupRow, BackupShowView, BackupTrouble, VerifyBackupOptions,
     backup_list, backup_show, backup_verify,
 };
+pub use ci::{CiTestOptions, CiValidateOptions, ci_test, ci_validate};
 pub use clock::{Clock, IdSource, SystemClock, SystemIds};
-pub use config::{Config, ConfigError, DriftPolicy, ProofDemand, ProofPolicy};
+pub use config::{CiConfig, Config, ConfigError, DriftPolicy, ProofDemand, ProofPolicy};
 pub use copies::{ExportTo, Exported, log_anchor, log_check_proof, log_export, log_prove};
 pub use create::{Created, create};
 pub use diverged::{Divergence, LostChange};

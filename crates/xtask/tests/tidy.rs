@@ -18,6 +18,7 @@ const CRATES: &[(&str, u8, &str)] = &[
     ("annals-projections", 1, "serde serde_json thiserror"),
     ("annals-keys", 1, "base64 ring thiserror"),
     ("annals-approvals", 2, "base64 serde serde_json thiserror toml"),
+    ("annals-ci", 2, "serde serde_json"),
     ("annals-lint", 2, "squawk-syntax"),
     ("annals-integrity", 2, ""),
     ("annals-event-store", 2, "ring thiserror tracing"),

@@ -53,7 +53,7 @@ fn batch(text: &str) -> Result<Batch, String> {
 }
 
 /// Shows how far it is.
-struct Bar<'a>(&'a Output);
+pub(crate) struct Bar<'a>(pub(crate) &'a Output);
 
 impl Audience for Bar<'_> {
     fn next(&mut self, migration: &Migration, at: usize, of: usize) {
