@@ -1,6 +1,6 @@
 //! `init`, `create`, `sandbox`.
 
-use annals_operations::{Created, Initialized, SandboxInfo};
+use annals_operations::{Created, Initialized, Pipelines, SandboxInfo, Written};
 use serde::Serialize;
 
 /// `annals init`.
@@ -14,15 +14,31 @@ pub struct InitDocument {
     pub workspace: String,
     /// What was written, relative to the folder.
     pub written: Vec<String>,
+    /// Files of pipelines that are as they would be written.
+    pub unchanged: Vec<String>,
+    /// Files of pipelines that are others, and were left alone.
+    pub kept: Vec<String>,
+    /// What is to be set by somebody.
+    pub todo: Vec<String>,
 }
 
-impl From<&Initialized> for InitDocument {
-    fn from(initialized: &Initialized) -> Self {
+impl InitDocument {
+    /// What was made, if the folder was no workspace yet, and the files of pipelines.
+    pub fn new(made: Option<&Initialized>, pipelines: &Pipelines) -> Self {
+        let paths = |of: Written| {
+            let files = pipelines.files.iter().filter(move |file| file.written == of);
+            files.map(|file| file.path.display().to_string())
+        };
+        let made_paths = made.iter().flat_map(|made| &made.written);
+        let written = made_paths.map(|path| path.display().to_string()).chain(paths(Written::New));
         Self {
             format: "annals.init/1",
-            folder: initialized.folder.display().to_string(),
-            workspace: initialized.workspace.clone(),
-            written: initialized.written.iter().map(|path| path.display().to_string()).collect(),
+            folder: pipelines.folder.display().to_string(),
+            workspace: pipelines.workspace.clone(),
+            written: written.collect(),
+            unchanged: paths(Written::Same).collect(),
+            kept: paths(Written::Kept).collect(),
+            todo: pipelines.todo.clone(),
         }
     }
 }

@@ -106,3 +106,25 @@ fn contents(listed: Vec<Listed>, mut rest: &[u8]) -> Result<Vec<CommittedFile>, 
     }
     Ok(files)
 }
+
+/// The top folder of the repository a folder lies in.
+pub(crate) fn top(folder: &Path) -> Result<PathBuf, String> {
+    let text = output(git(folder).args(["rev-parse", "--show-toplevel"]))?;
+    Ok(PathBuf::from(String::from_utf8_lossy(&text).trim_end_matches('\n')))
+}
+
+/// Where git looks for the hooks of a repository.
+pub(crate) fn hooks(folder: &Path) -> Result<PathBuf, String> {
+    let text = output(git(folder).args(["rev-parse", "--git-path", "hooks"]))?;
+    Ok(folder.join(String::from_utf8_lossy(&text).trim_end_matches('\n')))
+}
+
+/// The branch that others build on: that of the remote, else the one that is checked out.
+pub(crate) fn branch(folder: &Path) -> Option<String> {
+    let ask = |arguments: &[&str]| {
+        let text = output(git(folder).args(arguments)).ok()?;
+        Some(String::from_utf8_lossy(&text).trim().to_owned()).filter(|name| !name.is_empty())
+    };
+    let remote = ask(&["symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD"]);
+    remote.and_then(|name| name.strip_prefix("origin/").map(str::to_owned))
+}

@@ -23,16 +23,21 @@ pub struct Initialized {
 }
 
 /// What `annals init` writes into `annals.toml`.
-fn template(workspace: &str, supabase: bool) -> String {
+fn template(workspace: &str, supabase: bool, pipeline: bool) -> String {
     let platform = if supabase { "supabase" } else { "plain" };
-    format!(
+    let text = format!(
         "# The workspace's name: part of its logs' names and of the lock on a target.\n\
          workspace = \"{workspace}\"\n\
          # The target used when no --target is given; \"sandbox\" is a private PostgreSQL that\n\
          # annals starts itself.\n\
          default_target = \"sandbox\"\n\n\
-         [sandbox]\nplatform = \"{platform}\"\n\n\
-         # [targets.production]\n\
+         [sandbox]\nplatform = \"{platform}\"\n"
+    );
+    if pipeline {
+        return text + &crate::pipelines::targets(supabase);
+    }
+    text + &format!(
+        "\n# [targets.production]\n\
          # url_env = \"DATABASE_URL\"    # the variable that holds postgres://user:password@host:5432/database\n\
          # platform = \"{platform}\"\n"
     )
@@ -40,7 +45,7 @@ fn template(workspace: &str, supabase: bool) -> String {
 
 const IGNORED: &str = "# Secret keys never enter the repository.\n*.key\n*.key.next\n";
 
-/// Makes `folder` a workspace.
+/// Makes `folder` a workspace, with targets for a pipeline if there is to be one.
 ///
 /// # Errors
 ///
@@ -50,6 +55,7 @@ pub fn init(
     folder: &Path,
     name: Option<&str>,
     supabase: bool,
+    pipeline: bool,
 ) -> Result<Initialized, Failure> {
     // Without the `.` that stands for "here".
     let folder: PathBuf = environment.folder.join(folder).components().collect();
@@ -64,7 +70,7 @@ pub fn init(
     let name = name.map_or_else(|| folder_name(&folder), str::to_owned);
     // Before the name goes into TOML, and before anything is made.
     check_name("workspace", &name)?;
-    let text = template(&name, supabase);
+    let text = template(&name, supabase, pipeline);
     let config = Config::parse(&text, &config_path)?;
     fs::create_dir_all(&folder).map_err(write(&folder))?;
     let folder = fs::canonicalize(&folder).map_err(write(&folder))?;
