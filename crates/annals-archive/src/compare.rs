@@ -1,6 +1,6 @@
 //! Says where a database is not what a backup's manifest says.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use annals_postgres::{ConnectionSpec, SchemaScope, SessionSettings, read_schema};
 use annals_schema::{Difference, ObjectKind, diff};
@@ -13,7 +13,7 @@ use crate::large_objects::COPY_OWNERS;
 use crate::manifest::Content;
 use crate::pieces::{Destination, Pieces};
 use crate::read::Archive;
-use crate::{Phase, Watcher};
+use crate::{NoWatcher, Phase, Watcher};
 
 /// Something that is not as it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +106,30 @@ pub async fn compare(
         comparison.unequal.extend(of_content("large objects' bytes", &large.pages, &found));
     }
     Ok(comparison)
+}
+
+/// Compares the rows of some tables of a restored database with what the backup says.
+///
+/// # Errors
+///
+/// When the database cannot be read.
+pub async fn compare_rows(
+    archive: &Archive,
+    spec: &ConnectionSpec,
+    settings: &SessionSettings,
+    chosen: &BTreeSet<usize>,
+    jobs: usize,
+) -> Result<Vec<Unequal>, ArchiveError> {
+    let tables = &archive.manifest.tables;
+    let tasks: VecDeque<Task> = chosen.iter().map(|at| Task::Rows(*at, None)).collect();
+    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+    let copies = Copies { spec, settings: *settings, begin, jobs, tables };
+    let sums = copy_by_tasks(&copies, tasks, &Destination::Nowhere, &mut NoWatcher).await?;
+    let unequal = |at: &usize| {
+        let (table, found) = (&tables[*at], sums.tables[*at].content());
+        of_content(&format!("table {}", table.name), &table.content, &found)
+    };
+    Ok(chosen.iter().filter_map(unequal).collect())
 }
 
 /// What a role is set to in every database is the server's, whatever is restored to it.

@@ -1,5 +1,6 @@
 //! Brings a backup into an empty database.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use annals_postgres::{ConnectionSpec, Fault, Session, SessionSettings};
 use futures_util::future::try_join_all;
 use tokio::sync::{Mutex, mpsc};
 
-use crate::catalog::literal;
+use crate::catalog::{literal, words};
 use crate::contents::{Record, RecordKind};
 use crate::error::ArchiveError;
 use crate::large_objects::{
@@ -43,11 +44,16 @@ pub struct RestoreOptions<'a> {
     pub settings: SessionSettings,
     /// Connections that load rows at a time.
     pub jobs: usize,
+    /// Only the rows of these tables, as SQL spells them, and none of what comes behind rows: no index,
+    /// no constraint, no trigger. All of it where there is nothing.
+    pub only: Option<&'a [String]>,
 }
 
 /// What was restored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
+    /// The tables whose rows were restored, by their place in the manifest.
+    pub chosen: BTreeSet<usize>,
     /// Tables.
     pub tables: u64,
     /// Rows.
@@ -92,18 +98,48 @@ pub async fn restore<R: Read + Send + 'static>(
     // With nobody to take records, the reader ends.
     drop(records);
     let read = reads.await.map_err(|error| ArchiveError::Stopped(error.to_string()))?;
-    let (mut session, post_data, before) = match (read, loaded) {
+    let Loaded { mut session, post_data, statements: before, chosen } = match (read, loaded) {
         (Err(error), _) => return Err(error),
         (Ok(()), loaded) => loaded?,
     };
-    watcher.begins(Phase::Indexes, 0);
-    let behind = run_section(&mut session, &post_data, "post-data").await?;
+    let mut statements = before;
+    if options.only.is_none() {
+        watcher.begins(Phase::Indexes, 0);
+        statements += run_section(&mut session, &post_data, "post-data").await?;
+    }
     session.close().await;
-    Ok(Restored {
-        tables: manifest.tables.len() as u64,
-        rows: manifest.rows(),
-        statements: before + behind,
-    })
+    let rows = chosen.iter().map(|at| manifest.tables[*at].content.rows).sum();
+    Ok(Restored { tables: chosen.len() as u64, rows, statements, chosen })
+}
+
+/// A database without what comes behind the rows.
+struct Loaded {
+    session: Session,
+    post_data: String,
+    statements: u64,
+    chosen: BTreeSet<usize>,
+}
+
+/// The tables of that name and their partitions, by their place in the manifest.
+const LEAVES: &str = "SELECT DISTINCT format('%I.%I', n.nspname, c.relname)
+  FROM pg_class t JOIN pg_namespace m ON m.oid = t.relnamespace
+  CROSS JOIN LATERAL (SELECT p.relid FROM pg_partition_tree(t.oid) p UNION SELECT t.oid) p
+  JOIN pg_class c ON c.oid = p.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE format('%I.%I', m.nspname, t.relname) = {table} AND c.relkind = 'r'";
+
+async fn choose(
+    session: &mut Session,
+    manifest: &Manifest,
+    only: Option<&[String]>,
+) -> Result<BTreeSet<usize>, ArchiveError> {
+    let Some(only) = only else { return Ok((0..manifest.tables.len()).collect()) };
+    let mut chosen = BTreeSet::new();
+    for name in only {
+        let leaves = words(session, &LEAVES.replace("{table}", &literal(name))).await?;
+        let place = |leaf| manifest.tables.iter().position(|table| table.name == leaf);
+        chosen.extend(leaves.into_iter().filter_map(place));
+    }
+    Ok(chosen)
 }
 
 /// Everything but what comes behind the rows.
@@ -112,8 +148,9 @@ async fn load(
     records: &mut mpsc::Receiver<Record>,
     options: &RestoreOptions<'_>,
     watcher: &mut dyn Watcher,
-) -> Result<(Session, String, u64), ArchiveError> {
+) -> Result<Loaded, ArchiveError> {
     let mut session = connect(options).await?;
+    let mut chosen = BTreeSet::new();
     let mut unpacker = Unpacker::default();
     let (mut post_data, mut statements) = (String::new(), 0);
     watcher.begins(Phase::Schema, 0);
@@ -124,6 +161,7 @@ async fn load(
             RecordKind::PreData => {
                 let sql = text(unpacker.unpack(record).await?)?;
                 statements = run_section(&mut session, &sql, "pre-data").await?;
+                chosen = choose(&mut session, manifest, options.only).await?;
             }
             RecordKind::PostData => post_data = text(unpacker.unpack(record).await?)?,
             RecordKind::Schema => {}
@@ -135,19 +173,22 @@ async fn load(
             RecordKind::Manifest => break,
         }
     }
-    if !owners.is_empty() {
+    if !owners.is_empty() && options.only.is_none() {
         make_large_objects(&mut session, &owners).await?;
     }
-    watcher.begins(Phase::Load, manifest.bytes());
+    let bytes = chosen.iter().map(|at| manifest.tables[*at].content.bytes).sum();
+    watcher.begins(Phase::Load, bytes);
     if let Some(first) = first {
-        load_rows(manifest, first, records, options, watcher).await?;
+        load_rows(manifest, &chosen, first, records, options, watcher).await?;
     }
-    if manifest.large_objects.is_some() {
+    if manifest.large_objects.is_some() && options.only.is_none() {
         // Their owners last: who is none of them may not write to them.
         session.run(OWN_ALL).await.map_err(refused("large objects' owners and rights"))?;
     }
-    set_sequences(&mut session, manifest).await?;
-    Ok((session, post_data, statements))
+    if options.only.is_none() {
+        set_sequences(&mut session, manifest).await?;
+    }
+    Ok(Loaded { session, post_data, statements, chosen })
 }
 
 async fn connect(options: &RestoreOptions<'_>) -> Result<Session, ArchiveError> {
@@ -282,6 +323,7 @@ async fn set_sequences(session: &mut Session, manifest: &Manifest) -> Result<(),
 /// order: there are no constraints and no triggers yet.
 async fn load_rows(
     manifest: &Manifest,
+    chosen: &BTreeSet<usize>,
     first: Record,
     records: &mut mpsc::Receiver<Record>,
     options: &RestoreOptions<'_>,
@@ -315,7 +357,12 @@ async fn load_rows(
             };
             let Some(record) = record else { break };
             let (kind, bytes) = (record.kind, record.raw_bytes());
-            if kind == RecordKind::Manifest {
+            let is_wanted = match kind {
+                RecordKind::Manifest => false,
+                RecordKind::Rows(at) => chosen.contains(&(at as usize)),
+                _ => options.only.is_none(),
+            };
+            if !is_wanted {
                 continue;
             }
             let raw = unpacker.unpack(record).await?;

@@ -206,7 +206,8 @@ pub(crate) async fn into_database(
     watcher: &mut dyn Watcher,
 ) -> Result<Comparison, Failure> {
     let source = target.backup_store()?.open(&id.to_string()).await.map_err(ArchiveError::from)?;
-    let options = Into { spec: &place.spec, settings: place.settings, jobs: place.jobs };
+    let options =
+        Into { spec: &place.spec, settings: place.settings, jobs: place.jobs, only: None };
     bring_back(archive, source, Arc::clone(key), container_id(id), &options, watcher).await?;
     let (spec, settings) = (&place.spec, &place.settings);
     let compared = compare(archive, spec, settings, &target.scope, place.jobs, watcher);
