@@ -149,6 +149,7 @@ impl ExitCode {
             | BackupTrouble::None(_)
             | BackupTrouble::DatabaseExists(_)
             | BackupTrouble::CannotTakePlace { .. }
+            | BackupTrouble::CannotPutBack { .. }
             | BackupTrouble::NotConfirmed { .. } => Self::Refused,
             BackupTrouble::StillConnected { .. } => Self::Locked,
             BackupTrouble::PlaceUnknown { .. } => Self::TargetUnavailable,

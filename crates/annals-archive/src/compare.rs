@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use annals_postgres::{ConnectionSpec, SchemaScope, SessionSettings, read_schema};
-use annals_schema::{Difference, ObjectKind, diff};
+use annals_postgres::{
+    ConnectionSpec, SchemaScope, Session, SessionSettings, read_schema_inside,
+};
+use annals_schema::{Difference, ObjectKind, Snapshot, diff};
 
 use crate::capture::{Copies, Task, copy, copy_by_tasks};
 use crate::catalog::{SETTINGS, read_sequences};
 use crate::contents::RecordKind;
 use crate::error::ArchiveError;
 use crate::large_objects::COPY_OWNERS;
-use crate::manifest::Content;
+use crate::manifest::{Content, Manifest};
 use crate::pieces::{Destination, Pieces};
 use crate::read::Archive;
 use crate::{NoWatcher, Phase, Watcher};
@@ -54,7 +56,7 @@ pub async fn compare(
     let manifest = &archive.manifest;
     watcher.begins(Phase::Compare, manifest.bytes());
     let mut session = spec.connect("annals/restore", settings).await?;
-    let live = read_schema(&mut session, scope).await?;
+    let live = read_as_named(&mut session, manifest, scope).await?;
     let mut comparison = Comparison {
         schema_compared: live.comparable_with(&archive.schema),
         tables: manifest.tables.len() as u64,
@@ -106,6 +108,25 @@ pub async fn compare(
         comparison.unequal.extend(of_content("large objects' bytes", &large.pages, &found));
     }
     Ok(comparison)
+}
+
+/// Reads the schema of a scratch database as it will be: with the comment of the database it is of, not
+/// with the one that says whose scratch it is.
+///
+/// # Errors
+///
+/// When the database cannot be read, or is not this role's.
+pub async fn read_as_named(
+    session: &mut Session,
+    manifest: &Manifest,
+    scope: &SchemaScope,
+) -> Result<Snapshot, ArchiveError> {
+    let name = session.facts().identity.database.clone();
+    session.run("BEGIN").await?;
+    session.run(&manifest.comment_sql(&name)).await?;
+    let live = read_schema_inside(session, scope).await?;
+    session.roll_back().await?;
+    Ok(live)
 }
 
 /// Compares the rows of some tables of a restored database with what the backup says.

@@ -31,7 +31,7 @@ mod stores;
 mod tables;
 
 pub use capture::{CaptureOptions, Captured, capture};
-pub use compare::{Comparison, Unequal, compare, compare_rows};
+pub use compare::{Comparison, Unequal, compare, compare_rows, read_as_named};
 pub use count::{TableCount, count_tables};
 pub use error::ArchiveError;
 pub use manifest::{

@@ -268,7 +268,7 @@ impl Manifest {
 
     /// SQL that gives a database the owner, the rights and the comment of that one.
     pub fn owner_sql(&self, name: &str) -> Vec<String> {
-        let (form, name) = (&self.database, quoted(name));
+        let (form, form_name, name) = (&self.database, name, quoted(name));
         let mut all = vec![format!("ALTER DATABASE {name} OWNER TO {}", quoted(&form.owner))];
         if let Some(grants) = &form.grants {
             all.push(format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC"));
@@ -279,10 +279,21 @@ impl Manifest {
                 format!("GRANT {what} ON DATABASE {name} TO {role}{option}")
             }));
         }
-        if let Some(comment) = &form.comment {
-            all.push(format!("COMMENT ON DATABASE {name} IS {}", literal(comment)));
+        if form.comment.is_some() {
+            all.push(self.comment_sql(form_name));
         }
         all
+    }
+
+    /// SQL that gives a database the comment of that one, or none if it had none.
+    pub fn comment_sql(&self, name: &str) -> String {
+        let comment = self.database.comment.as_deref().map_or_else(|| "NULL".to_owned(), literal);
+        format!("COMMENT ON DATABASE {} IS {comment}", quoted(name))
+    }
+
+    /// Whether the rows of that table, or partition, are in it.
+    pub fn has_rows_of(&self, name: &str) -> bool {
+        self.tables.iter().any(|table| table.name == name)
     }
 
     /// Rows of all tables.

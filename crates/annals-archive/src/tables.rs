@@ -249,6 +249,11 @@ impl TableForm {
         }
     }
 
+    /// Whether its rows are in partitions.
+    pub fn is_partitioned(&self) -> bool {
+        self.kind == "p"
+    }
+
     /// The triggers that would fire, by name.
     pub fn triggers(&self) -> Vec<String> {
         self.triggers.iter().map(|it| format!("{} on {}", it.name, it.table)).collect()

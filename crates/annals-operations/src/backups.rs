@@ -95,6 +95,14 @@ pub enum BackupTrouble {
         /// Everything that is in the way.
         reasons: Vec<String>,
     },
+    /// Rows of it cannot be put back.
+    #[error("rows of the backup cannot be put back into {target:?}: {}", reasons.join("; "))]
+    CannotPutBack {
+        /// The target.
+        target: String,
+        /// Everything that is in the way.
+        reasons: Vec<String>,
+    },
     /// What was typed is not the fingerprint of the target's schema.
     #[error(
         "{given:?} does not confirm the target {target:?}, whose schema has the fingerprint {live}; \
@@ -160,6 +168,10 @@ impl BackupTrouble {
             Self::None(_) => "take one with: annals backup",
             Self::CannotTakePlace { .. } => {
                 "bring it into a database beside it: annals restore <backup> --into <database>"
+            }
+            Self::CannotPutBack { .. } => {
+                "nothing was changed; bring the backup beside the target to look at it: annals restore \
+                 <backup> --into <database>"
             }
             Self::NotConfirmed { .. } => {
                 "look again at what would be lost: annals restore <backup>, without --yes-restore"

@@ -54,8 +54,10 @@ mod recorder;
 mod rekey;
 mod replay;
 mod restore;
+mod restore_rows;
 mod restore_target;
 mod sandbox;
+mod scratch;
 mod schema;
 mod settle;
 mod show;
@@ -148,6 +150,9 @@ pub use rekey::{
 };
 pub use replay::{Basis, DiffView, HistoryView, Pending, StateView, Vantage, diff, history, state};
 pub use restore::{RestoreOptions, RestoreView, restore};
+pub use restore_rows::{
+    KeysFound, RowsRestore, RowsRestoreDone, RowsRestoreOptions, TableRows, WantedRows, restore_rows,
+};
 pub use restore_target::{
     RestoreDone, TableLoss, TargetRestore, TargetRestoreOptions, restore_target,
 };

@@ -19,6 +19,7 @@ use crate::environment::Environment;
 use crate::error::{Failure, TargetFailure};
 use crate::open;
 use crate::sandbox;
+use crate::scratch;
 use crate::targets::Target;
 use crate::workspace::Workspace;
 
@@ -90,7 +91,8 @@ pub async fn restore(
     let settings = target.settings(&workspace);
     let mut server = administer(&spec, &settings).await?;
     let name = format!("annals_restore_{}", environment.ids.next().simple());
-    let made = make(&mut server, &archive, &name, &options.into).await;
+    scratch::sweep(&mut server, &target).await;
+    let made = make(&mut server, &target, &archive, &name, &options.into).await;
     let made = match made {
         Ok(()) => {
             let place = Place { spec: spec.with_database(&name), settings, jobs: options.jobs };
@@ -105,9 +107,18 @@ pub async fn restore(
     };
     let named = match made {
         Ok(comparison) if comparison.unequal.is_empty() => {
-            let rename =
-                format!("ALTER DATABASE {} RENAME TO {}", quoted(&name), quoted(&options.into));
-            server.run(&rename).await.map(|()| comparison).map_err(open::fault(&target))
+            let rename = format!(
+                "BEGIN; {}; ALTER DATABASE {} RENAME TO {}; COMMIT",
+                archive.manifest.comment_sql(&name),
+                quoted(&name),
+                quoted(&options.into)
+            );
+            let renamed = server.run(&rename).await;
+            if renamed.is_err() {
+                // Where the connection is gone, so is the transaction.
+                let _ = server.roll_back().await;
+            }
+            renamed.map(|()| comparison).map_err(open::fault(&target))
         }
         Ok(comparison) => Err(BackupTrouble::NotEqual(told(&comparison.unequal)).into()),
         Err(failure) => Err(failure),
@@ -161,6 +172,7 @@ async fn administer(spec: &ConnectionSpec, settings: &SessionSettings) -> Result
 
 pub(crate) async fn make(
     server: &mut Session,
+    target: &Target,
     archive: &Archive,
     name: &str,
     into: &str,
@@ -171,14 +183,19 @@ pub(crate) async fn make(
     if !server.texts(&sql).await.map_err(ArchiveError::from)?.is_empty() {
         return Err(BackupTrouble::DatabaseExists(into.to_owned()).into());
     }
-    for sql in archive.manifest.create_sql(name) {
+    // Before it is there: nobody takes it for one that nobody needs.
+    scratch::hold(server, name).await?;
+    for (at, sql) in archive.manifest.create_sql(name).into_iter().enumerate() {
         let made = server.run(&sql).await;
         made.map_err(|fault| ArchiveError::Refused {
             what: "the database itself".to_owned(),
             fault,
         })?;
+        if at == 0 {
+            scratch::mark(server, target, name).await?;
+        }
     }
-    Ok(())
+    scratch::mark(server, target, name).await
 }
 
 /// What was made and is not wanted goes; what cannot be dropped is told.

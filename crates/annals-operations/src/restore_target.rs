@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use annals_archive::{ArchiveError, Kind, Watcher, count_tables};
+use annals_archive::{ArchiveError, Kind, Watcher, count_tables, read_as_named};
 use annals_events::{
     AdoptionBasis, AdoptionEvidence, BackupDepth, BackupId, BackupVerified, BaselineAdopted,
     CheckOutcome, Digest, Direction, Event, FileStanding, LeafHash, Recorded, RestoreStarted,
@@ -26,6 +26,7 @@ use crate::error::Failure;
 use crate::home::LogHome;
 use crate::logs::ReadLog;
 use crate::open::{self, Opened, Recovered};
+use crate::scratch;
 use crate::restore::{Place, drop_database, into_database, make, told};
 use crate::swap::{self, Stage};
 use crate::targets::Target;
@@ -168,7 +169,7 @@ pub async fn restore_target(
     carry_out(around, options, confirm, considered, watcher, interrupt).await
 }
 
-fn check_confirmed(target: &Target, given: &str, live: &str) -> Result<(), Failure> {
+pub(crate) fn check_confirmed(target: &Target, given: &str, live: &str) -> Result<(), Failure> {
     let digits = live.rsplit(':').next().unwrap_or(live);
     let is_begin = given.len() >= TYPED_DIGITS && digits.starts_with(given);
     if given == live || is_begin {
@@ -431,6 +432,7 @@ struct Restored {
     name: String,
     oid: u32,
     schema: Snapshot,
+    comment: String,
     tables: u64,
     rows: u64,
     schema_compared: bool,
@@ -449,6 +451,7 @@ async fn carry_out(
     let run = environment.ids.run();
     let settings = target.settings(workspace);
     let mut beside = swap::beside(&spec, &settings).await?;
+    scratch::sweep(&mut beside, target).await;
     let name = format!("annals_restore_{}", run.0.simple());
     let prepared = prepare(
         (environment, workspace, target),
@@ -522,7 +525,7 @@ async fn prepare(
     let store = target.backup_store()?;
     let key = KeyReader::new(environment, target).of_backup(&store, id).await?;
     let archive = read_all(target, id, &key, watcher, interrupt).await?;
-    make(beside, &archive, name, name).await?;
+    make(beside, target, &archive, name, name).await?;
     let settings = annals_postgres::SessionSettings { lock_timeout_ms: 0, ..Default::default() };
     let place = Place { spec: spec.with_database(name), settings, jobs };
     let work = async {
@@ -533,7 +536,7 @@ async fn prepare(
         let mut session = place.spec.connect("annals/restore", &settings).await?;
         // Without it the first queries are planned as if everything were empty.
         session.run("ANALYZE").await.map_err(ArchiveError::from)?;
-        let schema = read_schema(&mut session, &target.scope).await.map_err(ArchiveError::from)?;
+        let schema = read_as_named(&mut session, &archive.manifest, &target.scope).await?;
         session.close().await;
         Ok::<_, Failure>((comparison, schema))
     };
@@ -548,6 +551,7 @@ async fn prepare(
         name: name.to_owned(),
         oid: entry.ok_or_else(gone)?.oid,
         schema,
+        comment: archive.manifest.comment_sql(name),
         tables: archive.manifest.tables.len() as u64,
         rows: archive.manifest.rows(),
         schema_compared: comparison.schema_compared,
@@ -583,6 +587,7 @@ async fn place(
     check_ledger(around, &opened.spec, restored, &moments.then).await?;
     let settings = target.settings(workspace);
     let mut stage = Stage::enter(&opened.spec, &settings).await?;
+    stage.comment.clone_from(&restored.comment);
     let began = Instant::now();
     let work = async {
         let mut obstacles = Vec::new();

@@ -30,7 +30,9 @@ mod password_file;
 mod platform;
 mod probe;
 mod rehearsal;
+mod restored_rows;
 pub mod sandbox;
+mod scratch;
 mod session;
 mod sizes;
 mod surroundings;
@@ -73,6 +75,7 @@ pub use outside::{
 pub use parameters::{SpecError, Variables};
 pub use platform::Platform;
 pub use rehearsal::{HeldLock, Trace, Traced};
+pub use scratch::ScratchDatabase;
 pub use session::{ServerFacts, Session, SessionSettings, TransactionLimits, TransactionStatus};
 pub use surroundings::{
     EventTrigger, LongTransaction, PreparedTransaction, Publication, ReplicationSlot, Surroundings,

@@ -6,6 +6,7 @@ use annals_operations::{
 };
 
 use super::backup::{Follows, Jobs};
+use super::restore_rows::{self, Common, RowArguments};
 use super::target::TargetArguments;
 use crate::output::Output;
 use crate::signals;
@@ -20,6 +21,10 @@ use crate::style::{self, BAD, FAINT, GOOD, HINT, NOTE, STRONG};
 /// one transaction. What was there is kept under another name, and the log goes on.
 ///
 /// With --into the target's own database is not touched, and need not be there.
+///
+/// With --tables only rows of these tables come back, into the target as it is: those whose primary key
+/// it does not have, and with --rows changed or all those it has with another content. Without
+/// --yes-restore it says which rows those are. What only the target has is never deleted.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -38,6 +43,9 @@ pub(crate) struct Arguments {
     yes_restore: Option<String>,
 
     #[command(flatten)]
+    rows: RowArguments,
+
+    #[command(flatten)]
     jobs: Jobs,
 }
 
@@ -46,6 +54,15 @@ pub(crate) async fn run(
     output: &Output,
     arguments: &Arguments,
 ) -> Result<ExitCode, Failure> {
+    if let Some(tables) = &arguments.rows.tables {
+        let common = Common {
+            target: arguments.target.name().map(str::to_owned),
+            backup: &arguments.backup,
+            confirm: arguments.yes_restore.as_deref(),
+            jobs: arguments.jobs.count(),
+        };
+        return restore_rows::run(environment, output, &arguments.rows, tables, common).await;
+    }
     let Some(into) = arguments.into.clone() else {
         return onto_target(environment, output, arguments).await;
     };
