@@ -31,6 +31,7 @@ mod psql;
 mod recovery;
 mod replay;
 mod restore;
+mod restore_rows;
 mod sandbox;
 mod schema;
 mod serve;

@@ -120,10 +120,8 @@ impl From<&RowsRestore> for RowsRestoreDocument {
 
 impl From<&TableRows> for TableRowsDocument {
     fn from(table: &TableRows) -> Self {
-        let found = |found: &KeysFound| RowsFoundDocument {
-            rows: found.rows,
-            keys: found.keys.clone(),
-        };
+        let found =
+            |found: &KeysFound| RowsFoundDocument { rows: found.rows, keys: found.keys.clone() };
         let rows = &table.rows;
         Self {
             table: rows.table.clone(),

@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use annals_postgres::{
-    ConnectionSpec, SchemaScope, Session, SessionSettings, read_schema_inside,
-};
+use annals_postgres::{ConnectionSpec, SchemaScope, Session, SessionSettings, read_schema_inside};
 use annals_schema::{Difference, ObjectKind, Snapshot, diff};
 
 use crate::capture::{Copies, Task, copy, copy_by_tasks};

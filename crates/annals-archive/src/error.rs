@@ -83,6 +83,23 @@ impl ArchiveError {
                  the owner"
                     .to_owned(),
             ),
+            Self::Refused { fault, .. } => match fault.code() {
+                Some("23503") => Some(
+                    "rows refer to others that are missing too: name the tables they refer to as well"
+                        .to_owned(),
+                ),
+                Some("23505" | "23P01") => Some(
+                    "another row has that value by now: bring the backup beside the target (annals \
+                     restore <backup> --into <database>) and look at both"
+                        .to_owned(),
+                ),
+                Some("55P03") => Some(
+                    "somebody else is at work on that table: annals locks shows who; try again when \
+                     they are done"
+                        .to_owned(),
+                ),
+                _ => None,
+            },
             Self::Fault(Fault::Server(error)) if error.code == "55P03" => Some(
                 "somebody holds a lock that excludes readers; try again when they are done"
                     .to_owned(),

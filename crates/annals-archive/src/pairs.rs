@@ -102,7 +102,10 @@ pub fn pair(
                     None => format!("{} is not in the backup", column.name),
                     Some(then) if then.generated => format!("{} was computed", column.name),
                     Some(then) => {
-                        format!("{} was {} and is {}", column.name, then.type_name, column.type_name)
+                        format!(
+                            "{} was {} and is {}",
+                            column.name, then.type_name, column.type_name
+                        )
                     }
                 };
                 if column.required && allowed.rows != RowsWanted::Changed {

@@ -155,7 +155,10 @@ pub async fn put_back(
     for it in &triggers {
         let on = if it.enabled == "A" { "ENABLE ALWAYS" } else { "ENABLE" };
         let on = format!("ALTER TABLE ONLY {} {on} TRIGGER {}", it.table, it.name);
-        target.run(&on).await.map_err(refused(format!("the trigger {} of {}", it.name, it.table)))?;
+        target
+            .run(&on)
+            .await
+            .map_err(refused(format!("the trigger {} of {}", it.name, it.table)))?;
     }
     Ok(PutBack { tables, notes })
 }
@@ -208,8 +211,7 @@ async fn insert(
     let counts: Vec<String> =
         group.iter().map(|at| format!("(SELECT count(*) FROM i{at})::text")).collect();
     let sql = format!("WITH {} SELECT {}", all.join(", "), counts.join(", "));
-    let names: Vec<&str> =
-        group.iter().map(|at| search.pairs[*at].target.name.as_str()).collect();
+    let names: Vec<&str> = group.iter().map(|at| search.pairs[*at].target.name.as_str()).collect();
     let what = format!("missing rows of {}", names.join(", "));
     let rows = target.texts(&sql).await.map_err(refused(what))?;
     let row = rows.into_iter().next().unwrap_or_default();

@@ -207,7 +207,8 @@ async fn compare_table(
         Ok(found)
     };
     let sql = |source: &str| {
-        let (key, row) = (TablePair::hash("s", &pair.key.columns), TablePair::hash("s", &pair.columns));
+        let (key, row) =
+            (TablePair::hash("s", &pair.key.columns), TablePair::hash("s", &pair.columns));
         let name = match pair.key.columns.as_slice() {
             [one] => format!("s.{one}::pg_catalog.text"),
             several => format!("ROW({})::pg_catalog.text", TablePair::list("s", several)),
@@ -237,11 +238,7 @@ fn mark(marked: &mut Vec<u8>, mark: u8, key: &[u8], row: Option<&[u8]>) {
     marked.push(b'\n');
 }
 
-async fn read(
-    session: &mut Session,
-    sql: &str,
-    to: Sender<Vec<u8>>,
-) -> Result<(), ArchiveError> {
+async fn read(session: &mut Session, sql: &str, to: Sender<Vec<u8>>) -> Result<(), ArchiveError> {
     let mut chunk = Vec::new();
     let reading = session.copy_out(sql, async |row| {
         chunk.extend_from_slice(row);

@@ -56,8 +56,7 @@ pub use records::{
 pub use recovery::{
     ApproversChanged, BackupRekeyed, BreakGlassReviewed, BreakGlassUsed, EmergencyFinished,
     EmergencyRehearsed, EmergencyWay, ExternalBackupNamed, ListSignature, RestoreStarted,
-    RestoredTable, RowsRestoreStarted, RowsRestored, RowsWanted, TargetRestored,
-    WithoutSafeguard,
+    RestoredTable, RowsRestoreStarted, RowsRestored, RowsWanted, TargetRestored, WithoutSafeguard,
 };
 pub use scan::{Damage, Newer, Scan, Scanned, Scanner, Segment, scan};
 pub use tile::{

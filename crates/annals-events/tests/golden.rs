@@ -322,11 +322,7 @@ fn recovery() -> Vec<Event> {
         RowsRestored {
             backup: backup(),
             run: run(),
-            tables: vec![RestoredTable {
-                inserted: 3,
-                replaced: 0,
-                table: "public.orders".into(),
-            }],
+            tables: vec![RestoredTable { inserted: 3, replaced: 0, table: "public.orders".into() }],
         }
         .into(),
         ExternalBackupNamed {

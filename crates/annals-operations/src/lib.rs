@@ -57,8 +57,8 @@ mod restore;
 mod restore_rows;
 mod restore_target;
 mod sandbox;
-mod scratch;
 mod schema;
+mod scratch;
 mod settle;
 mod show;
 mod sighting;
@@ -151,7 +151,8 @@ pub use rekey::{
 pub use replay::{Basis, DiffView, HistoryView, Pending, StateView, Vantage, diff, history, state};
 pub use restore::{RestoreOptions, RestoreView, restore};
 pub use restore_rows::{
-    KeysFound, RowsRestore, RowsRestoreDone, RowsRestoreOptions, TableRows, WantedRows, restore_rows,
+    KeysFound, RowsRestore, RowsRestoreDone, RowsRestoreOptions, TableRows, WantedRows,
+    restore_rows,
 };
 pub use restore_target::{
     RestoreDone, TableLoss, TargetRestore, TargetRestoreOptions, restore_target,

@@ -4,9 +4,10 @@
 use std::time::{Duration, Instant};
 
 use annals_archive::{
-    Allowed, Archive, ArchiveError, Kind, PutBack, RestoreOptions as Into, RowDifferences, RowSearch,
-    TableForm, TableName, TablePair, Watcher, compare_rows, find_rows, obstacles_in_target, pair,
-    parse_table_names, put_back, restore as bring_back, stage_rows, table_form, tables_named,
+    Allowed, Archive, ArchiveError, Kind, PutBack, RestoreOptions as Into, RowDifferences,
+    RowSearch, TableForm, TableName, TablePair, Watcher, compare_rows, find_rows,
+    obstacles_in_target, pair, parse_table_names, put_back, restore as bring_back, stage_rows,
+    table_form, tables_named,
 };
 use annals_events::{
     BackupId, Digest, Direction, RestoredTable, RowsRestoreStarted, RowsRestored, RowsWanted,
@@ -173,7 +174,8 @@ pub async fn restore_rows(
     scratch::sweep(&mut beside, &target).await;
     let run = environment.ids.run();
     let name = format!("annals_restore_{}", run.0.simple());
-    let work = with_scratch(around, options, considered, (&mut beside, &name, run), watcher, interrupt);
+    let work =
+        with_scratch(around, options, considered, (&mut beside, &name, run), watcher, interrupt);
     let done = work.await;
     drop_database(&mut beside, &name).await;
     beside.close().await;
@@ -221,8 +223,7 @@ async fn consider(
     if recorded.kind == Kind::Schema.as_str() {
         obstacles.push("the backup holds the schema only: there are no rows in it".to_owned());
     }
-    let mut session =
-        look.spec.connect("annals/restore", &target.settings(workspace)).await?;
+    let mut session = look.spec.connect("annals/restore", &target.settings(workspace)).await?;
     let fault = open::fault(target);
     let schema = read_schema(&mut session, &target.scope).await.map_err(&fault)?;
     let mut tables: Vec<TableForm> = Vec::new();
@@ -323,8 +324,7 @@ async fn with_scratch(
             target.backup_store()?.open(&id.to_string()).await.map_err(ArchiveError::from)?;
         let (only, jobs) = (Some(names.as_slice()), options.jobs);
         let into = Into { spec: &scratch, settings, jobs, only };
-        let restored =
-            bring_back(&archive, source, key, container_id(id), &into, watcher).await?;
+        let restored = bring_back(&archive, source, key, container_id(id), &into, watcher).await?;
         let unequal = compare_rows(&archive, &scratch, &settings, &restored.chosen, jobs).await?;
         if !unequal.is_empty() {
             return Err(BackupTrouble::NotEqual(told(&unequal)).into());
@@ -445,8 +445,7 @@ async fn carry_out(
     opened.session.install_ledger().await.map_err(TargetFailure::from)?;
     opened.session.make_restored_rows().await.map_err(open::fault(target))?;
     stage_rows(&mut search, &mut opened.session, options.rows).await?;
-    let tables: Vec<String> =
-        search.pairs.iter().map(|pair| pair.target.name.clone()).collect();
+    let tables: Vec<String> = search.pairs.iter().map(|pair| pair.target.name.clone()).collect();
     let plan = format!("annals rows 1\n{id} {}\n{}\n{live}", options.rows, tables.join("\n"));
     let (direction, plan) = (Direction::Up, Digest::of(plan.as_bytes()));
     let started = RunStarted { direction, plan, run, steps: 0 };

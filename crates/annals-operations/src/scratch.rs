@@ -11,7 +11,10 @@ use crate::targets::Target;
 use crate::workspace::Workspace;
 
 fn words(target: &Target) -> String {
-    format!("scratch database of annals, log {}: a restore is at work in it, or was killed", target.origin)
+    format!(
+        "scratch database of annals, log {}: a restore is at work in it, or was killed",
+        target.origin
+    )
 }
 
 /// Holds the lock of a scratch database for as long as the session lasts.

@@ -50,7 +50,8 @@ impl Session {
              AND pg_catalog.shobj_description(d.oid, 'pg_database') = {} ORDER BY 1",
             literal(mark)
         );
-        let names: Vec<String> = self.texts(&query).await?.into_iter().flatten().flatten().collect();
+        let names: Vec<String> =
+            self.texts(&query).await?.into_iter().flatten().flatten().collect();
         let mut all = Vec::with_capacity(names.len());
         for name in names {
             let key = LockKey::of_scratch(&name).number();
@@ -63,7 +64,9 @@ impl Session {
             let holder = self.texts(&held).await?.into_iter().flatten().flatten().next();
             let in_use = match holder {
                 Some(pid) => Some(format!("the restore in backend {pid} is at work in it")),
-                None => self.guests(&name).await?.first().map(|it| format!("{it} is connected to it")),
+                None => {
+                    self.guests(&name).await?.first().map(|it| format!("{it} is connected to it"))
+                }
             };
             all.push(ScratchDatabase { name, in_use });
         }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use annals_events::{
     BlobRef, CheckLevel, CheckResults, Digest, Direction, Effect, Event, FileRef, LeafHash,
-    ReconciledAs, Recorded, RestoreStarted, RowsRestoreStarted, RunFinished, RunId, RunOutcome, RunStarted, Seq,
-    StepKey, StepMode, StepStarted, TargetIdentity, Timestamp, Version,
+    ReconciledAs, Recorded, RestoreStarted, RowsRestoreStarted, RunFinished, RunId, RunOutcome,
+    RunStarted, Seq, StepKey, StepMode, StepStarted, TargetIdentity, Timestamp, Version,
 };
 use serde::{Deserialize, Serialize};
 

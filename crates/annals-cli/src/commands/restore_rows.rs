@@ -120,11 +120,8 @@ fn human(document: &RowsRestoreDocument, again: &str) -> String {
             text.push_str(&format!("{FAINT}nothing was changed{FAINT:#}\n"));
         }
         None if document.wanted_rows == 0 => {
-            let others: u64 = document
-                .tables
-                .iter()
-                .map(|table| table.missing.rows + table.changed.rows)
-                .sum();
+            let others: u64 =
+                document.tables.iter().map(|table| table.missing.rows + table.changed.rows).sum();
             text.push_str(&format!("{GOOD}✓{GOOD:#} there is nothing to put back\n"));
             if others > 0 {
                 text.push_str(&format!(

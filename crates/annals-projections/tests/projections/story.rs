@@ -438,8 +438,10 @@ fn rows_restored(story: &mut Story) {
     story.say(RunStarted { direction, plan, run: run(21), steps: 0 });
     let (backup, rows) = (backup(2), RowsWanted::All);
     story.say(RowsRestoreStarted { backup, rows, run: run(21), tables: tables.clone() });
-    let table = |(table, inserted): (String, u64)| {
-        RestoredTable { inserted, replaced: inserted / 2, table }
+    let table = |(table, inserted): (String, u64)| RestoredTable {
+        inserted,
+        replaced: inserted / 2,
+        table,
     };
     let tables = tables.into_iter().zip([1, 4]).map(table).collect();
     story.say(RowsRestored { backup, run: run(21), tables });
