@@ -55,6 +55,7 @@ pub(crate) async fn run(
     tables: &str,
     common: Common<'_>,
 ) -> Result<ExitCode, Failure> {
+    let named = common.target.clone();
     let options = RowsRestoreOptions {
         target: common.target,
         backup: common.backup.to_owned(),
@@ -74,13 +75,18 @@ pub(crate) async fn run(
     let view = restore_rows(environment, &options, &mut follows, &mut interrupt).await;
     drop(follows);
     let document = RowsRestoreDocument::from(&view?);
-    let again = command(arguments, tables, &document);
+    let again = command(arguments, tables, &document, named.as_deref());
     output.show(&document, |document| human(document, &again));
     Ok(if document.obstacles.is_empty() { ExitCode::Success } else { ExitCode::Refused })
 }
 
 /// The command that does what was shown.
-fn command(arguments: &RowArguments, tables: &str, document: &RowsRestoreDocument) -> String {
+fn command(
+    arguments: &RowArguments,
+    tables: &str,
+    document: &RowsRestoreDocument,
+    target: Option<&str>,
+) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_.,".contains(c);
     let tables = match tables.chars().all(is_plain) {
         true => tables.to_owned(),
@@ -95,6 +101,9 @@ fn command(arguments: &RowArguments, tables: &str, document: &RowsRestoreDocumen
         (arguments.fire_triggers, " --fire-triggers"),
     ] {
         line.push_str(if given { word } else { "" });
+    }
+    if let Some(target) = target {
+        line.push_str(&format!(" --target {target}"));
     }
     format!("{line} --yes-restore {}", document.fingerprint)
 }
