@@ -8,6 +8,7 @@ mod approvals;
 mod backfill;
 mod backup;
 mod backup_keys;
+mod backup_scopes;
 mod backup_store;
 mod bad_input;
 mod bad_target;

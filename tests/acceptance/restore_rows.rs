@@ -324,8 +324,7 @@ fn rows_that_policies_hide_do_not_seem_to_be_missing() {
          CREATE POLICY own ON a USING (whose = current_user);",
         "INSERT INTO a SELECT n, 'x' FROM generate_series(1, 9) n",
     );
-    shop.server
-        .sql("CREATE ROLE clerk LOGIN CREATEDB; GRANT pg_monitor TO clerk");
+    shop.server.sql("CREATE ROLE clerk LOGIN CREATEDB; GRANT pg_monitor TO clerk");
     shop.sql(
         "GRANT ALL ON a TO clerk; GRANT ALL ON SCHEMA annals TO clerk; \
          GRANT ALL ON ALL TABLES IN SCHEMA annals TO clerk",

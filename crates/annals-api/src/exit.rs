@@ -139,6 +139,8 @@ impl ExitCode {
             BackupTrouble::Archive(
                 ArchiveError::Hidden(_)
                 | ArchiveError::NotReadable(_)
+                | ArchiveError::NoTable { .. }
+                | ArchiveError::NotOurs(_)
                 | ArchiveError::Dump(DumpError::NotInstalled { .. } | DumpError::TooOld { .. }),
             )
             | BackupTrouble::NoKey(_)

@@ -27,6 +27,17 @@ pub enum ArchiveError {
     /// Policies hide rows from the role: a backup would lack them.
     #[error("row-level security hides rows of {} from this role: a backup would lack them", list(.0))]
     Hidden(Vec<String>),
+    /// A name that is not that of one table.
+    #[error("{}", no_table(.name, .found))]
+    NoTable {
+        /// As it was given.
+        name: String,
+        /// The tables it may mean.
+        found: Vec<String>,
+    },
+    /// No backup holds the rows of that table.
+    #[error("the rows of {0} are the platform's or an extension's: no backup holds them")]
+    NotOurs(String),
     /// The role may not read them.
     #[error("this role may not read {}", list(.0))]
     NotReadable(Vec<String>),
@@ -78,6 +89,8 @@ impl ArchiveError {
             Self::Hidden(_) => Some(
                 "take backups as the tables' owner, or as a role with BYPASSRLS".to_owned(),
             ),
+            Self::NoTable { found, .. } if found.is_empty() => None,
+            Self::NoTable { .. } => Some("name its schema too".to_owned()),
             Self::NotReadable(_) => Some(
                 "grant SELECT (pg_read_all_data does for tables and sequences), or take backups as \
                  the owner"
@@ -106,6 +119,13 @@ impl ArchiveError {
             ),
             _ => None,
         }
+    }
+}
+
+fn no_table(name: &str, found: &[String]) -> String {
+    match found {
+        [] => format!("there is no table {name}"),
+        several => format!("{name} may be any of {}", list(several)),
     }
 }
 

@@ -10,7 +10,7 @@ use annals_postgres::{ConnectionSpec, Fault, Session, SessionSettings};
 use futures_util::future::try_join_all;
 use tokio::sync::{Mutex, mpsc};
 
-use crate::catalog::{literal, words};
+use crate::catalog::literal;
 use crate::contents::{Record, RecordKind};
 use crate::error::ArchiveError;
 use crate::large_objects::{
@@ -19,6 +19,7 @@ use crate::large_objects::{
 use crate::manifest::{Kind, Manifest};
 use crate::read::{Archive, unseal};
 use crate::sql::copy_in;
+use crate::tables::leaves_of;
 use crate::{Phase, Watcher};
 
 /// What sessions are set to that restore. What `pg_dump` sets at the head of a section is set here,
@@ -120,13 +121,6 @@ struct Loaded {
     chosen: BTreeSet<usize>,
 }
 
-/// The tables of that name and their partitions, by their place in the manifest.
-const LEAVES: &str = "SELECT DISTINCT format('%I.%I', n.nspname, c.relname)
-  FROM pg_class t JOIN pg_namespace m ON m.oid = t.relnamespace
-  CROSS JOIN LATERAL (SELECT p.relid FROM pg_partition_tree(t.oid) p UNION SELECT t.oid) p
-  JOIN pg_class c ON c.oid = p.relid JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE format('%I.%I', m.nspname, t.relname) = {table} AND c.relkind = 'r'";
-
 async fn choose(
     session: &mut Session,
     manifest: &Manifest,
@@ -135,7 +129,7 @@ async fn choose(
     let Some(only) = only else { return Ok((0..manifest.tables.len()).collect()) };
     let mut chosen = BTreeSet::new();
     for name in only {
-        let leaves = words(session, &LEAVES.replace("{table}", &literal(name))).await?;
+        let leaves = leaves_of(session, name).await?;
         let place = |leaf| manifest.tables.iter().position(|table| table.name == leaf);
         chosen.extend(leaves.into_iter().filter_map(place));
     }

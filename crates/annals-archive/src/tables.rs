@@ -24,6 +24,15 @@ impl std::fmt::Display for TableName {
     }
 }
 
+impl TableName {
+    /// Whether that may be the table that SQL spells `table`.
+    pub fn may_mean(&self, table: &str) -> bool {
+        let Ok(names) = parse_table_names(table) else { return false };
+        let [other] = names.as_slice() else { return false };
+        self.name == other.name && (self.schema.is_none() || self.schema == other.schema)
+    }
+}
+
 /// Reads names with commas between them.
 ///
 /// # Errors
@@ -210,6 +219,18 @@ const FORMS: &str = "SELECT pg_catalog.jsonb_build_object(
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p') AND format('%I.%I', n.nspname, c.relname) = {table}";
 
+/// The tables that hold the rows of a table: itself, or its partitions.
+const LEAVES: &str = "SELECT DISTINCT format('%I.%I', n.nspname, c.relname)
+  FROM pg_class t JOIN pg_namespace m ON m.oid = t.relnamespace
+  CROSS JOIN LATERAL (SELECT p.relid FROM pg_partition_tree(t.oid) p UNION SELECT t.oid) p
+  JOIN pg_class c ON c.oid = p.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE format('%I.%I', m.nspname, t.relname) = {table} AND c.relkind = 'r'";
+
+/// The tables that hold the rows of a table, as SQL spells both: itself, or its partitions.
+pub(crate) async fn leaves_of(session: &mut Session, name: &str) -> Result<Vec<String>, Fault> {
+    words(session, &LEAVES.replace("{table}", &literal(name))).await
+}
+
 /// The tables that a name may mean, as SQL spells them.
 ///
 /// # Errors
@@ -284,6 +305,8 @@ mod tests {
         check("orders", &[("", "orders")]);
         check("Orders, shop.Lines", &[("", "orders"), ("shop", "lines")]);
         check(r#""Odd, name"."a ""b"" .c",x"#, &[("Odd, name", r#"a "b" .c"#), ("", "x")]);
+        let [it] = parse_table_names("Odd").unwrap().try_into().unwrap();
+        assert!(it.may_mean("public.odd") && !it.may_mean("public.\"Odd\""));
         for bad in ["", "a,", "a..b", "a.b.c", "\"a", "\"a\"b", "a\"b\""] {
             assert!(parse_table_names(bad).is_err(), "{bad}");
         }

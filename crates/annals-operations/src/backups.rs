@@ -296,6 +296,33 @@ pub(crate) async fn resolve(
     }
 }
 
+/// As [`resolve`]; `latest` is the newest that holds everything, where there is one.
+pub(crate) async fn resolve_full(
+    target: &Target,
+    catalog: &BackupCatalog,
+    asked: &str,
+) -> Result<BackupId, Failure> {
+    let full = rows_newest_first(target, catalog).await?;
+    let full = full.into_iter().find(|(_, backup)| backup.is_full()).map(|(id, _)| id);
+    match full.filter(|_| asked.eq_ignore_ascii_case("latest")) {
+        Some(id) => Ok(id),
+        None => resolve(target, catalog, asked).await,
+    }
+}
+
+/// Recorded backups that are not removed and whose files are there.
+pub(crate) async fn rows_newest_first(
+    target: &Target,
+    catalog: &BackupCatalog,
+) -> Result<Vec<(BackupId, Backup)>, Failure> {
+    let rows = rows(target, catalog).await?.into_iter().rev();
+    let there = rows.filter(|row| row.file_bytes.is_some()).filter_map(|row| {
+        let backup = row.recorded.filter(|backup| backup.removed.is_none())?;
+        Some((row.backup.parse().ok()?, backup))
+    });
+    Ok(there.collect())
+}
+
 /// One backup, with what it says of itself for everybody.
 #[derive(Debug, Clone)]
 pub struct BackupShowView {

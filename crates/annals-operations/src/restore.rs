@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use annals_archive::{
     Archive, ArchiveError, Comparison, RestoreOptions as Into, Unequal, Watcher, compare,
-    restore as bring_back,
+    compare_rows, restore as bring_back,
 };
 use annals_backup::KeyEncryptionKey;
 use annals_events::{BackupDepth, BackupId, BackupVerified, CheckOutcome};
@@ -14,7 +14,7 @@ use annals_postgres::sandbox::{Lifetime, Likeness, Sandbox, SandboxOptions};
 use annals_postgres::{ConnectionSpec, Session, SessionSettings};
 
 use crate::backup_keys::KeyReader;
-use crate::backups::{Around, BackupTrouble, container_id, read_all, record, resolve};
+use crate::backups::{Around, BackupTrouble, container_id, read_all, record, resolve_full};
 use crate::environment::Environment;
 use crate::error::{Failure, TargetFailure};
 use crate::open;
@@ -58,6 +58,9 @@ pub struct RestoreView {
     pub schema_fingerprint: String,
     /// Whether the schema was compared.
     pub schema_compared: bool,
+    /// The scope of the backup, where it holds rows and not everything: nothing of what comes behind rows
+    /// was made.
+    pub rows_only: Option<String>,
     /// Why the result is not in the log, if it is not.
     pub not_recorded: Option<String>,
     /// How long it took, in microseconds.
@@ -82,7 +85,7 @@ pub async fn restore(
     let workspace = Workspace::find(&environment.folder)?;
     let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
     let catalog = open::read_book(&target).await?.backups;
-    let id = resolve(&target, &catalog, &options.backup).await?;
+    let id = resolve_full(&target, &catalog, &options.backup).await?;
     let store = target.backup_store()?;
     let key = KeyReader::new(environment, &target).of_backup(&store, id).await?;
     let began = Instant::now();
@@ -132,6 +135,7 @@ pub async fn restore(
         }
     };
     server.close().await;
+    let kind = archive.manifest.kind;
     let mut view = RestoreView {
         target: target.name.clone(),
         backup: id.to_string(),
@@ -141,6 +145,7 @@ pub async fn restore(
         rows: archive.manifest.rows(),
         schema_fingerprint: archive.manifest.schema_fingerprint.clone(),
         schema_compared: comparison.schema_compared,
+        rows_only: kind.is_of_rows().then(|| kind.as_str().to_owned()),
         not_recorded: None,
         us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
     };
@@ -223,10 +228,19 @@ pub(crate) async fn into_database(
     watcher: &mut dyn Watcher,
 ) -> Result<Comparison, Failure> {
     let source = target.backup_store()?.open(&id.to_string()).await.map_err(ArchiveError::from)?;
-    let options =
-        Into { spec: &place.spec, settings: place.settings, jobs: place.jobs, only: None };
-    bring_back(archive, source, Arc::clone(key), container_id(id), &options, watcher).await?;
+    let of_rows = archive.manifest.kind.is_of_rows();
+    let names: Vec<String> = archive.manifest.tables.iter().map(|it| it.name.clone()).collect();
+    let only = of_rows.then_some(names.as_slice());
+    let options = Into { spec: &place.spec, settings: place.settings, jobs: place.jobs, only };
+    let restored =
+        bring_back(archive, source, Arc::clone(key), container_id(id), &options, watcher).await?;
     let (spec, settings) = (&place.spec, &place.settings);
+    if of_rows {
+        // There are tables without what comes behind rows: their rows are what can be compared.
+        let unequal = compare_rows(archive, spec, settings, &restored.chosen, place.jobs).await?;
+        let (tables, rows) = (restored.tables, restored.rows);
+        return Ok(Comparison { unequal, schema_compared: false, tables, rows });
+    }
     let compared = compare(archive, spec, settings, &target.scope, place.jobs, watcher);
     Ok(compared.await?)
 }
@@ -302,7 +316,10 @@ async fn rehearse_on_sandbox(
     let notes = unlike.into_iter().map(|unlike| {
         format!("the private server is not like the target: {} ({})", unlike.what, unlike.reason)
     });
-    Ok((told(&comparison.unequal), notes.collect()))
+    let rows_only = manifest.kind.is_of_rows().then(|| {
+        format!("only rows were compared: the backup is one of {}", manifest.kind.as_str())
+    });
+    Ok((told(&comparison.unequal), notes.chain(rows_only).collect()))
 }
 
 async fn make_roles(session: &mut Session, roles: &[String]) -> Result<(), Failure> {

@@ -18,7 +18,11 @@ use annals_postgres::{ConnectionSpec, Fault, Session, SessionSettings, read_sche
 use serde_json::Value;
 
 use crate::backup_keys::KeyReader;
-use crate::backups::{Around, BackupTrouble, container_id, public_manifest, read_all, resolve};
+use annals_projections::BackupCatalog;
+
+use crate::backups::{
+    Around, BackupTrouble, container_id, public_manifest, read_all, resolve, rows_newest_first,
+};
 use crate::environment::Environment;
 use crate::error::{Failure, TargetFailure};
 use crate::open::{self, Opened, Recovered};
@@ -213,7 +217,11 @@ async fn consider(
     let look = open::look(environment, workspace, target, "annals/restore").await?;
     look.session.close().await;
     open::refuse_unsettled_restore(target, &look.book)?;
-    let id = resolve(target, &look.book.backups, &options.backup).await?;
+    let latest = options.backup.eq_ignore_ascii_case("latest");
+    let id = match latest_with_rows(target, &look.book.backups, names).await?.filter(|_| latest) {
+        Some(id) => id,
+        None => resolve(target, &look.book.backups, &options.backup).await?,
+    };
     let Some(recorded) = look.book.backups.get(id).cloned() else {
         let (target, reason) = (target.name.clone(), "the log does not know it".to_owned());
         return Err(BackupTrouble::CannotPutBack { target, reasons: vec![reason] }.into());
@@ -262,6 +270,34 @@ async fn consider(
         done: None,
     };
     Ok(Considered { view, id, spec: look.spec, tables })
+}
+
+/// The newest backup that holds rows of these tables, as far as their names say.
+async fn latest_with_rows(
+    target: &Target,
+    catalog: &BackupCatalog,
+    names: &[TableName],
+) -> Result<Option<BackupId>, Failure> {
+    for (id, backup) in rows_newest_first(target, catalog).await? {
+        let holds = match backup.kind.as_str() {
+            "full" | "data" => true,
+            "tables" => {
+                let public = public_manifest(target, &backup.manifest).await?;
+                let scope = public["scope"].as_array().into_iter().flatten();
+                let tables = public["tables"].as_array().into_iter().flatten();
+                let held: Vec<&str> = scope
+                    .chain(tables.map(|table| &table["name"]))
+                    .filter_map(Value::as_str)
+                    .collect();
+                names.iter().all(|name| held.iter().any(|table| name.may_mean(table)))
+            }
+            _ => false,
+        };
+        if holds {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
 }
 
 const fn allowed(options: &RowsRestoreOptions) -> Allowed {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use annals_archive::{ArchiveError, Kind, Watcher, count_tables, read_as_named};
+use annals_archive::{ArchiveError, Watcher, count_tables, read_as_named};
 use annals_events::{
     AdoptionBasis, AdoptionEvidence, BackupDepth, BackupId, BackupVerified, BaselineAdopted,
     CheckOutcome, Digest, Direction, Event, FileStanding, LeafHash, Recorded, RestoreStarted,
@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::adoptable::as_earlier;
 use crate::backup_keys::KeyReader;
-use crate::backups::{BackupTrouble, public_manifest, read_all, resolve};
+use crate::backups::{BackupTrouble, public_manifest, read_all, resolve_full};
 use crate::book::Book;
 use crate::environment::Environment;
 use crate::error::Failure;
@@ -189,7 +189,7 @@ async fn consider(
     let look = open::look(environment, workspace, target, "annals/restore").await?;
     look.session.close().await;
     open::refuse_unsettled_restore(target, &look.book)?;
-    let id = resolve(target, &look.book.backups, &options.backup).await?;
+    let id = resolve_full(target, &look.book.backups, &options.backup).await?;
     let Some(recorded) = look.book.backups.get(id).cloned() else {
         let (target, reason) = (target.name.clone(), "the log does not know it".to_owned());
         return Err(BackupTrouble::CannotTakePlace { target, reasons: vec![reason] }.into());
@@ -268,8 +268,11 @@ async fn moments(target: &Target, public: &Value) -> Result<(Moments, Vec<String
 
 fn of_backup(target: &Target, backup: &Backup, spec: &ConnectionSpec) -> Vec<String> {
     let mut obstacles = Vec::new();
-    if backup.kind != Kind::Full.as_str() {
-        obstacles.push(format!("it does not hold everything ({})", backup.kind));
+    if !backup.is_full() {
+        obstacles.push(format!(
+            "it does not hold everything ({}): rows of it come back with --tables",
+            backup.kind
+        ));
     }
     if let LogHome::Postgres(home) = target.home()
         && home.spec.address() == spec.address()

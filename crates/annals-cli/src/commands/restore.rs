@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     target: TargetArguments,
 
-    /// Its name, the beginning or the end of it, or latest
+    /// Its name, the beginning or the end of it, or latest: the newest that holds what is wanted
     #[arg(value_name = "BACKUP")]
     backup: String,
 
@@ -227,10 +227,13 @@ fn human(document: &RestoreDocument) -> String {
         style::count(rows, "row"),
         style::duration(document.duration_us)
     );
-    if !document.schema_compared {
-        text.push_str(&format!(
-            "{NOTE}note{NOTE:#}: the schema was not compared: the server has another major version\n"
-        ));
+    if let Some(scope) = &document.rows_only {
+        text.push_str(&note(&format!(
+            "it is a backup of {scope}: rows and their tables are there, and no indexes, constraints \
+             and triggers"
+        )));
+    } else if !document.schema_compared {
+        text.push_str(&note("the schema was not compared: the server has another major version"));
     }
     if let Some(why) = &document.not_recorded {
         text.push_str(&format!(
