@@ -33,6 +33,7 @@ mod recovery;
 mod replay;
 mod restore;
 mod restore_rows;
+mod safeguards;
 mod sandbox;
 mod schema;
 mod serve;

@@ -158,6 +158,7 @@ impl ExitCode {
             BackupTrouble::NotEqual(_) => Self::Findings,
             BackupTrouble::Archive(_)
             | BackupTrouble::Container(_)
+            | BackupTrouble::NoExternal(_)
             | BackupTrouble::NoKeyOpens { .. } => Self::BackupFailed,
         }
     }

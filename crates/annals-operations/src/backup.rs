@@ -128,23 +128,16 @@ struct Wanted {
 /// Connections at a time before a run.
 const JOBS_BEFORE_RUN: usize = 2;
 
-/// The backup a target wants before a run, in a word.
-pub(crate) fn policy(workspace: &Workspace, target: &Target) -> Option<&'static str> {
-    let configured = workspace.config().targets.get(&target.name);
-    configured.and_then(|target| target.backup).map(Kind::as_str)
-}
-
-/// Takes the backup the target wants before run `run`; none, if it wants none.
-pub(crate) async fn before_run(
+/// Takes a backup before run `run`.
+pub(crate) async fn take_for_run(
     around: Around<'_>,
     opened: &mut Opened<'_>,
+    (kind, tables): (Kind, Vec<TableName>),
     run: RunId,
     interrupt: &mut Interrupt,
-) -> Result<Option<TakenBackup>, Failure> {
-    let configured = around.workspace.config().targets.get(&around.target.name);
-    let Some(kind) = configured.and_then(|target| target.backup) else { return Ok(None) };
-    let wanted = Wanted { kind, tables: Vec::new(), jobs: JOBS_BEFORE_RUN, run: Some(run) };
-    take(around, opened, wanted, &mut NoWatcher, interrupt).await.map(Some)
+) -> Result<TakenBackup, Failure> {
+    let wanted = Wanted { kind, tables, jobs: JOBS_BEFORE_RUN, run: Some(run) };
+    take(around, opened, wanted, &mut NoWatcher, interrupt).await
 }
 
 /// Takes a backup, and records it, or why it was not taken.

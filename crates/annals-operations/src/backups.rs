@@ -95,6 +95,11 @@ pub enum BackupTrouble {
         /// Everything that is in the way.
         reasons: Vec<String>,
     },
+    /// The target wants a backup of somebody else's to be named.
+    #[error(
+        "the target {0:?} wants a backup that somebody else keeps to be named before a run; nothing was run"
+    )]
+    NoExternal(String),
     /// Rows of it cannot be put back.
     #[error("rows of the backup cannot be put back into {target:?}: {}", reasons.join("; "))]
     CannotPutBack {
@@ -168,6 +173,9 @@ impl BackupTrouble {
             Self::None(_) => "take one with: annals backup",
             Self::CannotTakePlace { .. } => {
                 "bring it into a database beside it: annals restore <backup> --into <database>"
+            }
+            Self::NoExternal(_) => {
+                "name it, and what shows that it is there: --external-backup <name> --backup-evidence <text>"
             }
             Self::CannotPutBack { .. } => {
                 "nothing was changed; bring the backup beside the target to look at it: annals restore \

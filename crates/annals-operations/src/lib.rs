@@ -56,6 +56,7 @@ mod replay;
 mod restore;
 mod restore_rows;
 mod restore_target;
+mod safeguard;
 mod sandbox;
 mod schema;
 mod scratch;
@@ -157,6 +158,7 @@ pub use restore_rows::{
 pub use restore_target::{
     RestoreDone, TableLoss, TargetRestore, TargetRestoreOptions, restore_target,
 };
+pub use safeguard::{BackupPolicy, ExternalBackup};
 pub use sandbox::{OtherMajor, PrivateServer, SandboxInfo, sandbox_start, sandbox_stop};
 pub use schema::{
     LogMoment, SchemaDiff, SchemaSource, SchemaView, parse_schema_source, schema_diff, schema_show,

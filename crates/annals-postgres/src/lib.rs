@@ -29,6 +29,7 @@ mod parameters;
 mod password_file;
 mod platform;
 mod probe;
+mod reach;
 mod rehearsal;
 mod restored_rows;
 pub mod sandbox;
@@ -74,6 +75,7 @@ pub use outside::{
 };
 pub use parameters::{SpecError, Variables};
 pub use platform::Platform;
+pub use reach::Reach;
 pub use rehearsal::{HeldLock, Trace, Traced};
 pub use scratch::ScratchDatabase;
 pub use session::{ServerFacts, Session, SessionSettings, TransactionLimits, TransactionStatus};
