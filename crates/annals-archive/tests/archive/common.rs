@@ -72,6 +72,7 @@ impl<'a> Source<'a> {
         let options = CaptureOptions {
             backup: NAME.to_owned(),
             kind: self.kind,
+            tables: Vec::new(),
             taken_at: "2026-01-01T00:00:00.000000Z".to_owned(),
             tool: "annals test".to_owned(),
             log: None,
