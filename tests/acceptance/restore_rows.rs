@@ -36,6 +36,7 @@ CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN INSERT INTO public.told VALUES (TG_OP || ' ' || TG_TABLE_NAME); RETURN NEW; END $$;
 CREATE TRIGGER telling BEFORE INSERT OR UPDATE ON customers FOR EACH ROW EXECUTE FUNCTION tell();
 CREATE TRIGGER asleep BEFORE INSERT ON customers FOR EACH ROW EXECUTE FUNCTION tell();
+CREATE TRIGGER counting AFTER INSERT ON sales FOR EACH ROW EXECUTE FUNCTION tell();
 ALTER TABLE customers DISABLE TRIGGER asleep;
 ALTER TABLE customers ENABLE ALWAYS TRIGGER telling;
 "#;
@@ -257,15 +258,48 @@ fn sequences_go_forward_and_never_back() {
 fn rows_of_partitions_go_where_they_belong() {
     let shop = Shop::begun();
     let before = content(&shop, "sales");
+    let triggers =
+        "SELECT string_agg(tgenabled::text, '') FROM pg_trigger WHERE tgname = 'counting'";
     shop.sql("DELETE FROM sales WHERE id % 3 = 0; UPDATE sales SET euros = 0 WHERE id = 4");
     let shown = shop.look("public.sales", "");
     assert_eq!(found(&shown), ["133/1/0"]);
     assert_eq!(done(&shop.put_back("sales", "--rows all")), ["133/1"]);
     assert_eq!(content(&shop, "sales"), before);
+    assert_eq!(shop.sql(triggers), "OOO");
+    assert_eq!(shop.sql("SELECT count(*) FROM told"), "0");
     shop.sql("DELETE FROM sales_2025");
     let rows = shop.put_back("sales_2025", "");
     assert_eq!(done(&rows).len(), 1);
     assert_eq!(content(&shop, "sales"), before);
+    shop.is_sound();
+}
+
+/// The sequence of docs/guide/recovery.md, from the alarm to the proof that it is repaired.
+#[test]
+fn corrupted_rows_are_repaired_as_the_guide_says() {
+    let shop = Shop::begun();
+    let before = (content(&shop, "customers"), content(&shop, LINES));
+    shop.sql(&format!(
+        "DELETE FROM {LINES} WHERE \"Order\" > 30; UPDATE {LINES} SET what = NULL; \
+         DELETE FROM customers WHERE id > 30"
+    ));
+    shop.run("backup").expect(0);
+    let list = shop.run("backup list --json").expect(0).json();
+    let last_good = list["backups"][0]["backup"].as_str().unwrap();
+    let tables = format!("customers,{LINES}");
+    let restore = |more: &str| {
+        let line = format!("restore {last_good} --tables");
+        shop.workspace.annals(&line).arg(&tables).args(more).run()
+    };
+    let shown = restore("--rows all --json").expect(0).json();
+    assert_eq!(found(&shown), ["10/0/0", "30/90/0"]);
+    let fingerprint = shown["fingerprint"].as_str().unwrap();
+    let done = restore(&format!("--rows all --yes-restore {fingerprint}")).expect(0);
+    println!("{}", done.out);
+    done.says(&["40 rows put back, 90 rows replaced"]);
+    shop.run("verify --full").expect(0);
+    shop.run("timeline").expect(0).says(&["rows put back from backup"]);
+    assert_eq!((content(&shop, "customers"), content(&shop, LINES)), before);
     shop.is_sound();
 }
 
