@@ -25,6 +25,7 @@ mod read;
 mod restore;
 mod rows;
 mod search;
+mod sections;
 mod sql;
 mod store;
 mod stores;

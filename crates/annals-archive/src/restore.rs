@@ -5,7 +5,6 @@ use std::io::Read;
 use std::sync::Arc;
 
 use annals_backup::{BackupId, KeyEncryptionKey};
-use annals_migrations::{Cut, Cutter};
 use annals_postgres::{ConnectionSpec, Fault, Session, SessionSettings};
 use futures_util::future::try_join_all;
 use tokio::sync::{Mutex, mpsc};
@@ -18,6 +17,7 @@ use crate::large_objects::{
 };
 use crate::manifest::{Kind, Manifest};
 use crate::read::{Archive, unseal};
+use crate::sections::{POST_DATA, PRE_DATA, Sorted, cut, make_side_by_side, send, sort};
 use crate::sql::copy_in;
 use crate::tables::leaves_of;
 use crate::{Phase, Watcher};
@@ -30,9 +30,6 @@ const SETTINGS: &str = "SET search_path = ''; SET row_security = off; SET DateSt
     SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
     SET client_min_messages = warning; SET synchronous_commit = off; \
     SET maintenance_work_mem = '256MB'; SET standard_conforming_strings = on";
-
-/// The most SQL that is sent in one message, unless one statement is longer.
-const BATCH_BYTES: usize = 64 << 10;
 
 /// Pieces that wait to be loaded, for each connection.
 const WAITING: usize = 2;
@@ -106,7 +103,17 @@ pub async fn restore<R: Read + Send + 'static>(
     let mut statements = before;
     if options.only.is_none() {
         watcher.begins(Phase::Indexes, 0);
-        statements += run_section(&mut session, &post_data, "post-data").await?;
+        let all = cut(&post_data, POST_DATA)?;
+        statements += all.len() as u64;
+        let Sorted { side_by_side, in_order } = sort(all);
+        let mut sessions = vec![session];
+        connect_more(&mut sessions, side_by_side.len(), options).await;
+        make_side_by_side(&mut sessions, side_by_side).await?;
+        session = sessions.swap_remove(0);
+        for other in sessions {
+            other.close().await;
+        }
+        send(&mut session, &in_order, POST_DATA).await?;
     }
     session.close().await;
     let rows = chosen.iter().map(|at| manifest.tables[*at].content.rows).sum();
@@ -154,7 +161,9 @@ async fn load(
         match record.kind {
             RecordKind::PreData => {
                 let sql = text(unpacker.unpack(record).await?)?;
-                statements = run_section(&mut session, &sql, "pre-data").await?;
+                let all = cut(&sql, PRE_DATA)?;
+                send(&mut session, &all, PRE_DATA).await?;
+                statements = all.len() as u64;
                 chosen = choose(&mut session, manifest, options.only).await?;
             }
             RecordKind::PostData => post_data = text(unpacker.unpack(record).await?)?,
@@ -194,6 +203,19 @@ async fn connect(options: &RestoreOptions<'_>) -> Result<Session, ArchiveError> 
     Ok(session)
 }
 
+/// Opens further sessions, as many as there is work for, and as there is room for on the server.
+async fn connect_more(sessions: &mut Vec<Session>, work: usize, options: &RestoreOptions<'_>) {
+    while sessions.len() < options.jobs.min(work) {
+        match connect(options).await {
+            Ok(session) => sessions.push(session),
+            Err(error) => {
+                tracing::warn!(%error, connections = sessions.len(), "goes on with fewer connections");
+                break;
+            }
+        }
+    }
+}
+
 /// Decompresses off the thread that waits for the server.
 #[derive(Default)]
 struct Unpacker(Option<zstd::bulk::Decompressor<'static>>);
@@ -223,69 +245,6 @@ fn text(raw: Vec<u8>) -> Result<String, ArchiveError> {
 fn refused(what: impl Into<String>) -> impl FnOnce(Fault) -> ArchiveError {
     let what = what.into();
     move |fault| ArchiveError::Refused { what, fault }
-}
-
-/// Sends a section, some statements at a time: one message for all of it would hold every lock there
-/// is until its end. Returns the number of statements.
-async fn run_section(session: &mut Session, sql: &str, name: &str) -> Result<u64, ArchiveError> {
-    let (mut batch, mut at, mut statements) = (String::new(), None, 0);
-    let mut cutter = Cutter::new(sql.as_bytes());
-    loop {
-        let next = match cutter.next_cut()? {
-            None => None,
-            Some(Cut::Gap(_)) => continue,
-            Some(Cut::Data(_)) => {
-                let reason = format!("there are rows in its {name}");
-                return Err(ArchiveError::Malformed(reason));
-            }
-            Some(Cut::Statement { text, at, .. }) => Some((text, at.line)),
-        };
-        let is_full = next.is_none_or(|(text, _)| batch.len() + text.len() > BATCH_BYTES);
-        if is_full && !batch.is_empty() {
-            send_batch(session, &batch, name, at.unwrap_or_default()).await?;
-            (batch, at) = (String::new(), None);
-        }
-        let Some((text, line)) = next else { return Ok(statements) };
-        statements += 1;
-        if is_set_by_us(text) {
-            continue;
-        }
-        at.get_or_insert(line);
-        batch.push_str(text);
-        batch.push('\n');
-    }
-}
-
-/// What `pg_dump` sets at the head of its output, for versions that may not know it. What a section
-/// sets between its statements (`default_tablespace`, `default_table_access_method`) is sent.
-fn is_set_by_us(statement: &str) -> bool {
-    const NAMES: [&str; 9] = [
-        "statement_timeout",
-        "lock_timeout",
-        "idle_in_transaction_session_timeout",
-        "transaction_timeout",
-        "client_encoding",
-        "check_function_bodies",
-        "xmloption",
-        "client_min_messages",
-        "row_security",
-    ];
-    let rest = statement.strip_prefix("SET ").unwrap_or_default();
-    let name = rest.split([' ', '=']).next().unwrap_or_default();
-    NAMES.contains(&name)
-}
-
-async fn send_batch(
-    session: &mut Session,
-    batch: &str,
-    name: &str,
-    line: u32,
-) -> Result<(), ArchiveError> {
-    let Err(fault) = session.run(batch).await else { return Ok(()) };
-    // The server points into the message where it can; else it is one of these.
-    let begins: String = batch.chars().take(100).collect();
-    let begins = begins.lines().next().unwrap_or_default().to_owned();
-    Err(ArchiveError::Refused { what: format!("{name}, from line {line}: {begins}"), fault })
 }
 
 /// Makes all large objects, empty.
@@ -327,15 +286,7 @@ async fn load_rows(
         return Err(ArchiveError::Malformed("a backup of the schema holds rows".to_owned()));
     }
     let mut sessions = vec![connect(options).await?];
-    for _ in 1..options.jobs.max(1) {
-        match connect(options).await {
-            Ok(session) => sessions.push(session),
-            Err(error) => {
-                tracing::warn!(%error, connections = sessions.len(), "goes on with fewer connections");
-                break;
-            }
-        }
-    }
+    connect_more(&mut sessions, options.jobs, options).await;
     let queue = Mutex::new((Some(first), records));
     let watcher = std::cell::RefCell::new(watcher);
     let (queue, watcher) = (&queue, &watcher);
