@@ -37,7 +37,8 @@ KINDS = set("""log_created target_registered plan_made run_started step_started 
     tail_repaired key_added key_retired checkpoint_anchored log_moved store_installed store_upgraded migrations_seen
     emergency_declared approval_given approval_revoked backup_taken backup_verified backup_failed
     backup_removed baseline_adopted drift_found drift_accepted proof_recorded restore_started target_restored backup_rekeyed
-    emergency_finished emergency_rehearsed break_glass_used break_glass_reviewed approvers_changed""".split())
+    emergency_finished emergency_rehearsed break_glass_used break_glass_reviewed approvers_changed
+    rows_restore_started rows_restored external_backup_named""".split())
 BLOBS = {"plan_made": "plan", "schema_recorded": "snapshot", "integrity_checked": "report",
          "migrations_seen": "set", "backup_taken": "manifest", "drift_found": "report",
          "drift_accepted": "report", "proof_recorded": "report", "approvers_changed": "list",

@@ -377,7 +377,7 @@ fn a_schema_changed_by_hand_is_named_object_by_object() {
 const NO_DOCUMENT: [&str; 4] = ["demo", "completions", "export", "help"];
 
 /// Every command, in an order in which each has something to show: its format and exit code.
-const DOCUMENTS: [(&str, &str, i32); 57] = [
+const DOCUMENTS: [(&str, &str, i32); 58] = [
     ("init inner", "annals.init/1", 0),
     ("create ä", "annals.error/1", 3),
     ("plan", "annals.plan/1", 0),
@@ -409,6 +409,7 @@ const DOCUMENTS: [(&str, &str, i32); 57] = [
     ("backup rekey --all", "annals.backup_rekey/1", 0),
     ("restore latest --into again", "annals.restore/1", 0),
     ("restore latest", "annals.restore_target/1", 0),
+    ("restore latest --tables t1", "annals.restore_rows/1", 0),
     ("history", "annals.history/1", 0),
     ("history --at-seq 1", "annals.history/1", 0),
     ("state", "annals.state/3", 0),

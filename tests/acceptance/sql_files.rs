@@ -116,7 +116,7 @@ fn a_seed_of_50_mb_streams() {
 
 /// What a process has of its own: the program's pages, of which a debug build has many, are the
 /// file's. The kernel keeps the highest sum of both.
-fn own_memory(status: &str) -> Option<u64> {
+pub(crate) fn own_memory(status: &str) -> Option<u64> {
     let text = fs::read_to_string(status).ok()?;
     let of = |name: &str| -> Option<u64> {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;

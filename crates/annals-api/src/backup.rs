@@ -28,7 +28,7 @@ pub struct BackupDocument {
     pub target: String,
     /// The backup's name.
     pub backup: String,
-    /// `full` or `schema`.
+    /// `full`, `schema`, `data` or `tables`.
     pub kind: &'static str,
     /// Its file.
     pub path: String,
@@ -282,6 +282,9 @@ pub struct RestoreDocument {
     pub schema_fingerprint: String,
     /// Whether the schema was compared: it is not between major versions.
     pub schema_compared: bool,
+    /// `data` or `tables`, where the backup holds rows and not everything: there are no indexes, constraints
+    /// and triggers then.
+    pub rows_only: Option<String>,
     /// Whether the result is in the log.
     pub recorded: bool,
     /// Why not.
@@ -302,6 +305,7 @@ impl From<&RestoreView> for RestoreDocument {
             rows: view.rows,
             schema_fingerprint: view.schema_fingerprint.clone(),
             schema_compared: view.schema_compared,
+            rows_only: view.rows_only.clone(),
             recorded: view.not_recorded.is_none(),
             not_recorded: view.not_recorded.clone(),
             duration_us: view.us,

@@ -187,7 +187,7 @@ pub struct PlanDocument {
     pub surroundings: Vec<String>,
     /// What the steps take away, counted on the target now.
     pub losses: Vec<LossDocument>,
-    /// The backup that would be taken first: `full`, `schema`; none where the target asks for none.
+    /// The backup that would be seen to first: `full`, `schema`, `scoped`, `external`; none where the target asks for none.
     pub backup: Option<&'static str>,
 }
 

@@ -139,6 +139,8 @@ impl ExitCode {
             BackupTrouble::Archive(
                 ArchiveError::Hidden(_)
                 | ArchiveError::NotReadable(_)
+                | ArchiveError::NoTable { .. }
+                | ArchiveError::NotOurs(_)
                 | ArchiveError::Dump(DumpError::NotInstalled { .. } | DumpError::TooOld { .. }),
             )
             | BackupTrouble::NoKey(_)
@@ -149,12 +151,14 @@ impl ExitCode {
             | BackupTrouble::None(_)
             | BackupTrouble::DatabaseExists(_)
             | BackupTrouble::CannotTakePlace { .. }
+            | BackupTrouble::CannotPutBack { .. }
             | BackupTrouble::NotConfirmed { .. } => Self::Refused,
             BackupTrouble::StillConnected { .. } => Self::Locked,
             BackupTrouble::PlaceUnknown { .. } => Self::TargetUnavailable,
             BackupTrouble::NotEqual(_) => Self::Findings,
             BackupTrouble::Archive(_)
             | BackupTrouble::Container(_)
+            | BackupTrouble::NoExternal(_)
             | BackupTrouble::NoKeyOpens { .. } => Self::BackupFailed,
         }
     }

@@ -23,6 +23,7 @@ mod proof;
 mod rekey;
 mod replay;
 mod restore;
+mod restore_rows;
 mod schema;
 mod serve;
 mod setup;
@@ -78,6 +79,10 @@ pub use replay::{
     TimeBoundsDocument, VantageDocument,
 };
 pub use restore::{RestoreDoneDocument, TableLossDocument, TargetRestoreDocument};
+pub use restore_rows::{
+    RestoredTableDocument, RowsFoundDocument, RowsRestoreDocument, RowsRestoreDoneDocument,
+    TableRowsDocument,
+};
 pub use schema::{
     AttributeDifference, FingerprintDocument, ObjectDifference, PictureDocument,
     SchemaDiffDocument, SchemaDocument,

@@ -107,6 +107,12 @@ pub(crate) fn summary(recorded: &Recorded) -> String {
         E::ProofRecorded(e) => format!("{}_{}: {}", e.version, e.name, e.verdict),
         E::RestoreStarted(e) => format!("{}, run {}", e.backup, e.run.short()),
         E::TargetRestored(e) => format!("{}, fingerprint {}…", e.backup, e.after.short(12)),
+        E::RowsRestoreStarted(e) => format!("{}, run {}", e.backup, e.run.short()),
+        E::RowsRestored(e) => {
+            let rows: u64 = e.tables.iter().map(|table| table.inserted + table.replaced).sum();
+            format!("{}, {rows} rows, run {}", e.backup, e.run.short())
+        }
+        E::ExternalBackupNamed(e) => format!("{}, run {}", e.name, e.run.short()),
         E::BackupRekeyed(e) => format!("{}: {}", e.backup, e.recipients.join(", ")),
         E::EmergencyFinished(e) => format!("run {}, by {}: {}", e.run.short(), e.way, e.result),
         E::EmergencyRehearsed(e) => format!("{}, by {}: {}", e.backup, e.way, e.result),

@@ -191,6 +191,9 @@ impl Register {
             | Event::DriftAccepted(_)
             | Event::RestoreStarted(_)
             | Event::TargetRestored(_)
+            | Event::RowsRestoreStarted(_)
+            | Event::RowsRestored(_)
+            | Event::ExternalBackupNamed(_)
             | Event::Unknown(_) => self.voiding(recorded, None),
             // What they change is looked at itself, or does not matter to a plan.
             Event::SchemaRecorded(_)

@@ -19,12 +19,12 @@ use crate::contents::{self, Record, RecordKind};
 use crate::error::ArchiveError;
 use crate::large_objects::{COPY_OWNERS, COPY_PAGES};
 use crate::manifest::{
-    Content, DATABASE, DatabaseForm, Kind, LargeObjects, LogHead, MANIFEST_FORMAT, Manifest,
-    ServerState, TableEntry,
+    Content, DATABASE, DatabaseForm, Kind, LargeObjects, LogHead, Manifest, ServerState, TableEntry,
 };
 use crate::pieces::{Destination, Pieces, compressor, gone};
 use crate::rows::RowSum;
 use crate::sql::{Range, copy_out};
+use crate::tables::TableName;
 use crate::{Phase, Watcher};
 
 /// How often a snapshot is taken anew because tables were rewritten before they could be locked.
@@ -53,6 +53,8 @@ pub struct CaptureOptions<'a> {
     pub backup: String,
     /// How much.
     pub kind: Kind,
+    /// Of [`Kind::Tables`]: which tables; of a partitioned one, all its partitions.
+    pub tables: Vec<TableName>,
     /// When, RFC 3339.
     pub taken_at: String,
     /// Who, such as `annals 0.1.0`.
@@ -91,6 +93,7 @@ struct Moment {
     snapshot: String,
     lsn: String,
     catalog: Catalog,
+    scope: Vec<String>,
 }
 
 /// Takes a backup into `writer`.
@@ -156,13 +159,17 @@ async fn begin(options: &CaptureOptions<'_>) -> Result<Moment, ArchiveError> {
         let mut next = || row.next().unwrap_or_default();
         let (exported, snapshot, lsn) = (next(), next(), next());
         let mut catalog = Catalog::read(&mut session, &options.excluded).await?;
-        if options.kind == Kind::Schema {
-            catalog.tables.clear();
+        let mut scope = Vec::new();
+        match options.kind {
+            Kind::Full => {}
+            Kind::Schema => catalog.tables.clear(),
+            Kind::Data => catalog.leave_out_schema(),
+            Kind::Tables => scope = catalog.keep_only(&mut session, &options.tables).await?,
         }
         catalog.check()?;
         rewritten = catalog.lock(&mut session).await?;
         if rewritten.is_empty() {
-            return Ok(Moment { session, exported, snapshot, lsn, catalog });
+            return Ok(Moment { session, exported, snapshot, lsn, catalog, scope });
         }
         session.roll_back().await?;
     }
@@ -194,7 +201,8 @@ async fn copy_all(
         futures_util::future::try_join(section(Section::PreData), section(Section::PostData))
             .await?;
     send(to, RecordKind::PreData, before.into_bytes()).await?;
-    send(to, RecordKind::PostData, behind.into_bytes()).await?;
+    let behind = if options.kind == Kind::Data { Vec::new() } else { behind.into_bytes() };
+    send(to, RecordKind::PostData, behind).await?;
     send(to, RecordKind::Schema, schema.to_stored().into_bytes()).await?;
     let sequences = moment.catalog.sequences(&mut moment.session).await?;
     let has_large = moment.catalog.large_objects > 0 && options.kind == Kind::Full;
@@ -402,7 +410,7 @@ async fn describe(
     let owner = serde_json::from_str(&owner).map_err(|error| Fault::Protocol(error.to_string()))?;
     let facts = moment.session.facts();
     Ok(Manifest {
-        format: MANIFEST_FORMAT,
+        format: options.kind.manifest_format(),
         backup: options.backup.clone(),
         kind: options.kind,
         taken_at: options.taken_at.clone(),
@@ -420,6 +428,7 @@ async fn describe(
         log: options.log.clone(),
         schema_fingerprint: schema.fingerprint().to_string(),
         schema_objects: schema.iter().count() as u64,
+        scope: std::mem::take(&mut moment.scope),
         excluded_schemas: options.excluded.clone(),
         tables,
         sequences: Vec::new(),

@@ -1,10 +1,13 @@
 //! What there is to copy, read inside of the snapshot everything is copied from.
 
+use std::collections::BTreeSet;
+
 use annals_postgres::{Fault, Session};
 use serde_json::Value;
 
 use crate::error::ArchiveError;
 use crate::manifest::{NotIncluded, SequenceState};
+use crate::tables::{TableName, leaves_of, tables_named};
 
 /// How every session reads rows: one text for one value, whatever a role or a database is set to.
 ///
@@ -144,6 +147,49 @@ impl Catalog {
         let count = words(session, LARGE_OBJECTS).await?;
         catalog.large_objects = count.first().and_then(|n| n.parse().ok()).unwrap_or_default();
         Ok(catalog)
+    }
+
+    /// Only rows are wanted.
+    pub(crate) fn leave_out_schema(&mut self) {
+        let what = "indexes, constraints, triggers, rules and policies".to_owned();
+        self.not_included.push(not_included(what, "only the rows were asked for"));
+        self.leave_out_large_objects("only the rows were asked for");
+    }
+
+    fn leave_out_large_objects(&mut self, why: &str) {
+        if std::mem::take(&mut self.large_objects) > 0 {
+            self.not_included.push(not_included("large objects".to_owned(), why));
+        }
+    }
+
+    /// Only the rows of these tables are wanted. Returns their names, as SQL spells them.
+    pub(crate) async fn keep_only(
+        &mut self,
+        session: &mut Session,
+        names: &[TableName],
+    ) -> Result<Vec<String>, ArchiveError> {
+        let (mut scope, mut leaves) = (Vec::new(), BTreeSet::new());
+        for name in names {
+            let found = tables_named(session, name).await?;
+            let [one] = found.as_slice() else {
+                return Err(ArchiveError::NoTable { name: name.to_string(), found });
+            };
+            let of_it = leaves_of(session, one).await?;
+            if of_it.iter().any(|leaf| self.tables.iter().all(|table| table.name != *leaf)) {
+                return Err(ArchiveError::NotOurs(one.clone()));
+            }
+            leaves.extend(of_it);
+            scope.push(one.clone());
+        }
+        scope.sort();
+        scope.dedup();
+        let all = self.tables.len();
+        self.tables.retain(|table| leaves.contains(&table.name));
+        let why = "only some tables were asked for";
+        let what = format!("rows of all other tables, {} of {all}", all - self.tables.len());
+        self.not_included.push(not_included(what, why));
+        self.leave_out_large_objects(why);
+        Ok(scope)
     }
 
     /// Refuses what would give less than there is.

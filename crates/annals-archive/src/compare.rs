@@ -1,19 +1,19 @@
 //! Says where a database is not what a backup's manifest says.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use annals_postgres::{ConnectionSpec, SchemaScope, SessionSettings, read_schema};
-use annals_schema::{Difference, ObjectKind, diff};
+use annals_postgres::{ConnectionSpec, SchemaScope, Session, SessionSettings, read_schema_inside};
+use annals_schema::{Difference, ObjectKind, Snapshot, diff};
 
 use crate::capture::{Copies, Task, copy, copy_by_tasks};
 use crate::catalog::{SETTINGS, read_sequences};
 use crate::contents::RecordKind;
 use crate::error::ArchiveError;
 use crate::large_objects::COPY_OWNERS;
-use crate::manifest::Content;
+use crate::manifest::{Content, Manifest};
 use crate::pieces::{Destination, Pieces};
 use crate::read::Archive;
-use crate::{Phase, Watcher};
+use crate::{NoWatcher, Phase, Watcher};
 
 /// Something that is not as it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub async fn compare(
     let manifest = &archive.manifest;
     watcher.begins(Phase::Compare, manifest.bytes());
     let mut session = spec.connect("annals/restore", settings).await?;
-    let live = read_schema(&mut session, scope).await?;
+    let live = read_as_named(&mut session, manifest, scope).await?;
     let mut comparison = Comparison {
         schema_compared: live.comparable_with(&archive.schema),
         tables: manifest.tables.len() as u64,
@@ -106,6 +106,49 @@ pub async fn compare(
         comparison.unequal.extend(of_content("large objects' bytes", &large.pages, &found));
     }
     Ok(comparison)
+}
+
+/// Reads the schema of a scratch database as it will be: with the comment of the database it is of, not
+/// with the one that says whose scratch it is.
+///
+/// # Errors
+///
+/// When the database cannot be read, or is not this role's.
+pub async fn read_as_named(
+    session: &mut Session,
+    manifest: &Manifest,
+    scope: &SchemaScope,
+) -> Result<Snapshot, ArchiveError> {
+    let name = session.facts().identity.database.clone();
+    session.run("BEGIN").await?;
+    session.run(&manifest.comment_sql(&name)).await?;
+    let live = read_schema_inside(session, scope).await?;
+    session.roll_back().await?;
+    Ok(live)
+}
+
+/// Compares the rows of some tables of a restored database with what the backup says.
+///
+/// # Errors
+///
+/// When the database cannot be read.
+pub async fn compare_rows(
+    archive: &Archive,
+    spec: &ConnectionSpec,
+    settings: &SessionSettings,
+    chosen: &BTreeSet<usize>,
+    jobs: usize,
+) -> Result<Vec<Unequal>, ArchiveError> {
+    let tables = &archive.manifest.tables;
+    let tasks: VecDeque<Task> = chosen.iter().map(|at| Task::Rows(*at, None)).collect();
+    let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+    let copies = Copies { spec, settings: *settings, begin, jobs, tables };
+    let sums = copy_by_tasks(&copies, tasks, &Destination::Nowhere, &mut NoWatcher).await?;
+    let unequal = |at: &usize| {
+        let (table, found) = (&tables[*at], sums.tables[*at].content());
+        of_content(&format!("table {}", table.name), &table.content, &found)
+    };
+    Ok(chosen.iter().filter_map(unequal).collect())
 }
 
 /// What a role is set to in every database is the server's, whatever is restored to it.

@@ -27,6 +27,17 @@ pub enum ArchiveError {
     /// Policies hide rows from the role: a backup would lack them.
     #[error("row-level security hides rows of {} from this role: a backup would lack them", list(.0))]
     Hidden(Vec<String>),
+    /// A name that is not that of one table.
+    #[error("{}", no_table(.name, .found))]
+    NoTable {
+        /// As it was given.
+        name: String,
+        /// The tables it may mean.
+        found: Vec<String>,
+    },
+    /// No backup holds the rows of that table.
+    #[error("the rows of {0} are the platform's or an extension's: no backup holds them")]
+    NotOurs(String),
     /// The role may not read them.
     #[error("this role may not read {}", list(.0))]
     NotReadable(Vec<String>),
@@ -78,17 +89,43 @@ impl ArchiveError {
             Self::Hidden(_) => Some(
                 "take backups as the tables' owner, or as a role with BYPASSRLS".to_owned(),
             ),
+            Self::NoTable { found, .. } if found.is_empty() => None,
+            Self::NoTable { .. } => Some("name its schema too".to_owned()),
             Self::NotReadable(_) => Some(
                 "grant SELECT (pg_read_all_data does for tables and sequences), or take backups as \
                  the owner"
                     .to_owned(),
             ),
+            Self::Refused { fault, .. } => match fault.code() {
+                Some("23503") => Some(
+                    "rows refer to others that are missing too: name the tables they refer to as well"
+                        .to_owned(),
+                ),
+                Some("23505" | "23P01") => Some(
+                    "another row has that value by now: bring the backup beside the target (annals \
+                     restore <backup> --into <database>) and look at both"
+                        .to_owned(),
+                ),
+                Some("55P03") => Some(
+                    "somebody else is at work on that table: annals locks shows who; try again when \
+                     they are done"
+                        .to_owned(),
+                ),
+                _ => None,
+            },
             Self::Fault(Fault::Server(error)) if error.code == "55P03" => Some(
                 "somebody holds a lock that excludes readers; try again when they are done"
                     .to_owned(),
             ),
             _ => None,
         }
+    }
+}
+
+fn no_table(name: &str, found: &[String]) -> String {
+    match found {
+        [] => format!("there is no table {name}"),
+        several => format!("{name} may be any of {}", list(several)),
     }
 }
 

@@ -6,6 +6,7 @@
 //! finds, compressed in pieces that open alone, into a sealed container. [`read_through`] reads a
 //! container to its authenticated end and checks all of it against its [`Manifest`]; [`restore`] brings
 //! it into an empty database; [`compare`] says where that database is not what the manifest says.
+//! [`find_rows`] says which rows of it a target lacks, and [`put_back`] puts them back.
 //! The bytes are specified in `docs/reference/backup-format.md`.
 
 mod capture;
@@ -17,16 +18,21 @@ mod error;
 mod large_objects;
 mod manifest;
 mod objects;
+mod pairs;
 mod pieces;
+mod put_back;
 mod read;
 mod restore;
 mod rows;
+mod search;
+mod sections;
 mod sql;
 mod store;
 mod stores;
+mod tables;
 
 pub use capture::{CaptureOptions, Captured, capture};
-pub use compare::{Comparison, Unequal, compare};
+pub use compare::{Comparison, Unequal, compare, compare_rows, read_as_named};
 pub use count::{TableCount, count_tables};
 pub use error::ArchiveError;
 pub use manifest::{
@@ -34,10 +40,14 @@ pub use manifest::{
     TableEntry,
 };
 pub use objects::{ObjectFolder, ObjectReader, ObjectUpload};
+pub use pairs::{Allowed, TablePair, obstacles_in_target, pair};
+pub use put_back::{PutBack, put_back, stage_rows};
 pub use read::{Archive, read_through};
 pub use restore::{RestoreOptions, Restored, restore};
+pub use search::{KeysFound, RowDifferences, RowSearch, find_rows};
 pub use store::{FileStore, PartialFile, StoreError, StoredBackup};
 pub use stores::{Naming, Sink, Source, Store};
+pub use tables::{TableForm, TableName, parse_table_names, table_form, tables_named};
 
 /// Watches how far it is, in bytes of rows before compression.
 pub trait Watcher {

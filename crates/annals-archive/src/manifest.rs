@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::{literal, quoted};
 
-/// Version of the manifest.
-pub(crate) const MANIFEST_FORMAT: u32 = 1;
+/// The newest version of the manifest that is read. A full backup, and one of the schema, is written in the first
+/// one, which every annals reads.
+pub(crate) const MANIFEST_FORMAT: u32 = 2;
 
 /// How much of a database a backup holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +18,10 @@ pub enum Kind {
     Full,
     /// The schema, and where its sequences stand.
     Schema,
+    /// Rows, and the tables they stand in: nothing of what comes behind rows.
+    Data,
+    /// The schema, and the rows of some tables.
+    Tables,
 }
 
 impl Kind {
@@ -25,6 +30,21 @@ impl Kind {
         match self {
             Self::Full => "full",
             Self::Schema => "schema",
+            Self::Data => "data",
+            Self::Tables => "tables",
+        }
+    }
+
+    /// Whether it holds rows, and not everything: then the database it is of cannot be made of it.
+    pub const fn is_of_rows(self) -> bool {
+        matches!(self, Self::Data | Self::Tables)
+    }
+
+    /// The version of the manifest that says it.
+    pub(crate) const fn manifest_format(self) -> u32 {
+        match self {
+            Self::Full | Self::Schema => 1,
+            Self::Data | Self::Tables => 2,
         }
     }
 }
@@ -54,6 +74,9 @@ pub struct Manifest {
     pub schema_fingerprint: String,
     /// Number of objects in the schema.
     pub schema_objects: u64,
+    /// Of a backup of some tables: those that were named, as SQL spells them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scope: Vec<String>,
     /// The schemas that were left out.
     pub excluded_schemas: Vec<String>,
     /// Tables, with what each holds.
@@ -268,7 +291,7 @@ impl Manifest {
 
     /// SQL that gives a database the owner, the rights and the comment of that one.
     pub fn owner_sql(&self, name: &str) -> Vec<String> {
-        let (form, name) = (&self.database, quoted(name));
+        let (form, form_name, name) = (&self.database, name, quoted(name));
         let mut all = vec![format!("ALTER DATABASE {name} OWNER TO {}", quoted(&form.owner))];
         if let Some(grants) = &form.grants {
             all.push(format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC"));
@@ -279,10 +302,21 @@ impl Manifest {
                 format!("GRANT {what} ON DATABASE {name} TO {role}{option}")
             }));
         }
-        if let Some(comment) = &form.comment {
-            all.push(format!("COMMENT ON DATABASE {name} IS {}", literal(comment)));
+        if form.comment.is_some() {
+            all.push(self.comment_sql(form_name));
         }
         all
+    }
+
+    /// SQL that gives a database the comment of that one, or none if it had none.
+    pub fn comment_sql(&self, name: &str) -> String {
+        let comment = self.database.comment.as_deref().map_or_else(|| "NULL".to_owned(), literal);
+        format!("COMMENT ON DATABASE {} IS {comment}", quoted(name))
+    }
+
+    /// Whether the rows of that table, or partition, are in it.
+    pub fn has_rows_of(&self, name: &str) -> bool {
+        self.tables.iter().any(|table| table.name == name)
     }
 
     /// Rows of all tables.
@@ -301,7 +335,7 @@ impl Manifest {
     /// there, whole, and the one that was taken, and what it is good for. Settings and the database's
     /// roles are not among it.
     pub fn public(&self, receipt: &Receipt, key_ids: &[String]) -> serde_json::Value {
-        serde_json::json!({
+        let mut public = serde_json::json!({
             "backup": self.backup,
             "container": {
                 "bytes": receipt.sealed_bytes,
@@ -317,6 +351,7 @@ impl Manifest {
             "pg_dump": self.pg_dump,
             "schema_fingerprint": self.schema_fingerprint,
             "schema_objects": self.schema_objects,
+            "scope": self.scope,
             "sequences": self.sequences.len(),
             "server": self.server,
             "tables": self.tables.iter().map(|table| serde_json::json!({
@@ -325,6 +360,11 @@ impl Manifest {
             })).collect::<Vec<_>>(),
             "taken_at": self.taken_at,
             "tool": self.tool,
-        })
+        });
+        // As it always was, where there is none.
+        if let Some(members) = public.as_object_mut().filter(|_| self.scope.is_empty()) {
+            members.remove("scope");
+        }
+        public
     }
 }

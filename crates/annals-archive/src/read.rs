@@ -102,7 +102,9 @@ impl Seen {
             RecordKind::Manifest => {
                 let manifest: Manifest = serde_json::from_slice(&raw)
                     .map_err(|error| malformed(format!("the manifest: {error}")))?;
-                if manifest.format != MANIFEST_FORMAT {
+                if manifest.format > MANIFEST_FORMAT
+                    || manifest.format != manifest.kind.manifest_format()
+                {
                     let found = manifest.format;
                     return Err(malformed(format!("the manifest has format {found}")));
                 }

@@ -1,10 +1,10 @@
 //! Brings a backup into an empty database.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::Arc;
 
 use annals_backup::{BackupId, KeyEncryptionKey};
-use annals_migrations::{Cut, Cutter};
 use annals_postgres::{ConnectionSpec, Fault, Session, SessionSettings};
 use futures_util::future::try_join_all;
 use tokio::sync::{Mutex, mpsc};
@@ -17,7 +17,9 @@ use crate::large_objects::{
 };
 use crate::manifest::{Kind, Manifest};
 use crate::read::{Archive, unseal};
+use crate::sections::{POST_DATA, PRE_DATA, Sorted, cut, make_side_by_side, send, sort};
 use crate::sql::copy_in;
+use crate::tables::leaves_of;
 use crate::{Phase, Watcher};
 
 /// What sessions are set to that restore. What `pg_dump` sets at the head of a section is set here,
@@ -28,9 +30,6 @@ const SETTINGS: &str = "SET search_path = ''; SET row_security = off; SET DateSt
     SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
     SET client_min_messages = warning; SET synchronous_commit = off; \
     SET maintenance_work_mem = '256MB'; SET standard_conforming_strings = on";
-
-/// The most SQL that is sent in one message, unless one statement is longer.
-const BATCH_BYTES: usize = 64 << 10;
 
 /// Pieces that wait to be loaded, for each connection.
 const WAITING: usize = 2;
@@ -43,11 +42,16 @@ pub struct RestoreOptions<'a> {
     pub settings: SessionSettings,
     /// Connections that load rows at a time.
     pub jobs: usize,
+    /// Only the rows of these tables, as SQL spells them, and none of what comes behind rows: no index,
+    /// no constraint, no trigger. All of it where there is nothing.
+    pub only: Option<&'a [String]>,
 }
 
 /// What was restored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
+    /// The tables whose rows were restored, by their place in the manifest.
+    pub chosen: BTreeSet<usize>,
     /// Tables.
     pub tables: u64,
     /// Rows.
@@ -92,18 +96,51 @@ pub async fn restore<R: Read + Send + 'static>(
     // With nobody to take records, the reader ends.
     drop(records);
     let read = reads.await.map_err(|error| ArchiveError::Stopped(error.to_string()))?;
-    let (mut session, post_data, before) = match (read, loaded) {
+    let Loaded { mut session, post_data, statements: before, chosen } = match (read, loaded) {
         (Err(error), _) => return Err(error),
         (Ok(()), loaded) => loaded?,
     };
-    watcher.begins(Phase::Indexes, 0);
-    let behind = run_section(&mut session, &post_data, "post-data").await?;
+    let mut statements = before;
+    if options.only.is_none() {
+        watcher.begins(Phase::Indexes, 0);
+        let all = cut(&post_data, POST_DATA)?;
+        statements += all.len() as u64;
+        let Sorted { side_by_side, in_order } = sort(all);
+        let mut sessions = vec![session];
+        connect_more(&mut sessions, side_by_side.len(), options).await;
+        make_side_by_side(&mut sessions, side_by_side).await?;
+        session = sessions.swap_remove(0);
+        for other in sessions {
+            other.close().await;
+        }
+        send(&mut session, &in_order, POST_DATA).await?;
+    }
     session.close().await;
-    Ok(Restored {
-        tables: manifest.tables.len() as u64,
-        rows: manifest.rows(),
-        statements: before + behind,
-    })
+    let rows = chosen.iter().map(|at| manifest.tables[*at].content.rows).sum();
+    Ok(Restored { tables: chosen.len() as u64, rows, statements, chosen })
+}
+
+/// A database without what comes behind the rows.
+struct Loaded {
+    session: Session,
+    post_data: String,
+    statements: u64,
+    chosen: BTreeSet<usize>,
+}
+
+async fn choose(
+    session: &mut Session,
+    manifest: &Manifest,
+    only: Option<&[String]>,
+) -> Result<BTreeSet<usize>, ArchiveError> {
+    let Some(only) = only else { return Ok((0..manifest.tables.len()).collect()) };
+    let mut chosen = BTreeSet::new();
+    for name in only {
+        let leaves = leaves_of(session, name).await?;
+        let place = |leaf| manifest.tables.iter().position(|table| table.name == leaf);
+        chosen.extend(leaves.into_iter().filter_map(place));
+    }
+    Ok(chosen)
 }
 
 /// Everything but what comes behind the rows.
@@ -112,8 +149,9 @@ async fn load(
     records: &mut mpsc::Receiver<Record>,
     options: &RestoreOptions<'_>,
     watcher: &mut dyn Watcher,
-) -> Result<(Session, String, u64), ArchiveError> {
+) -> Result<Loaded, ArchiveError> {
     let mut session = connect(options).await?;
+    let mut chosen = BTreeSet::new();
     let mut unpacker = Unpacker::default();
     let (mut post_data, mut statements) = (String::new(), 0);
     watcher.begins(Phase::Schema, 0);
@@ -123,7 +161,10 @@ async fn load(
         match record.kind {
             RecordKind::PreData => {
                 let sql = text(unpacker.unpack(record).await?)?;
-                statements = run_section(&mut session, &sql, "pre-data").await?;
+                let all = cut(&sql, PRE_DATA)?;
+                send(&mut session, &all, PRE_DATA).await?;
+                statements = all.len() as u64;
+                chosen = choose(&mut session, manifest, options.only).await?;
             }
             RecordKind::PostData => post_data = text(unpacker.unpack(record).await?)?,
             RecordKind::Schema => {}
@@ -135,19 +176,22 @@ async fn load(
             RecordKind::Manifest => break,
         }
     }
-    if !owners.is_empty() {
+    if !owners.is_empty() && options.only.is_none() {
         make_large_objects(&mut session, &owners).await?;
     }
-    watcher.begins(Phase::Load, manifest.bytes());
+    let bytes = chosen.iter().map(|at| manifest.tables[*at].content.bytes).sum();
+    watcher.begins(Phase::Load, bytes);
     if let Some(first) = first {
-        load_rows(manifest, first, records, options, watcher).await?;
+        load_rows(manifest, &chosen, first, records, options, watcher).await?;
     }
-    if manifest.large_objects.is_some() {
+    if manifest.large_objects.is_some() && options.only.is_none() {
         // Their owners last: who is none of them may not write to them.
         session.run(OWN_ALL).await.map_err(refused("large objects' owners and rights"))?;
     }
-    set_sequences(&mut session, manifest).await?;
-    Ok((session, post_data, statements))
+    if options.only.is_none() {
+        set_sequences(&mut session, manifest).await?;
+    }
+    Ok(Loaded { session, post_data, statements, chosen })
 }
 
 async fn connect(options: &RestoreOptions<'_>) -> Result<Session, ArchiveError> {
@@ -157,6 +201,19 @@ async fn connect(options: &RestoreOptions<'_>) -> Result<Session, ArchiveError> 
         session.run("SET transaction_timeout = 0").await?;
     }
     Ok(session)
+}
+
+/// Opens further sessions, as many as there is work for, and as there is room for on the server.
+async fn connect_more(sessions: &mut Vec<Session>, work: usize, options: &RestoreOptions<'_>) {
+    while sessions.len() < options.jobs.min(work) {
+        match connect(options).await {
+            Ok(session) => sessions.push(session),
+            Err(error) => {
+                tracing::warn!(%error, connections = sessions.len(), "goes on with fewer connections");
+                break;
+            }
+        }
+    }
 }
 
 /// Decompresses off the thread that waits for the server.
@@ -190,69 +247,6 @@ fn refused(what: impl Into<String>) -> impl FnOnce(Fault) -> ArchiveError {
     move |fault| ArchiveError::Refused { what, fault }
 }
 
-/// Sends a section, some statements at a time: one message for all of it would hold every lock there
-/// is until its end. Returns the number of statements.
-async fn run_section(session: &mut Session, sql: &str, name: &str) -> Result<u64, ArchiveError> {
-    let (mut batch, mut at, mut statements) = (String::new(), None, 0);
-    let mut cutter = Cutter::new(sql.as_bytes());
-    loop {
-        let next = match cutter.next_cut()? {
-            None => None,
-            Some(Cut::Gap(_)) => continue,
-            Some(Cut::Data(_)) => {
-                let reason = format!("there are rows in its {name}");
-                return Err(ArchiveError::Malformed(reason));
-            }
-            Some(Cut::Statement { text, at, .. }) => Some((text, at.line)),
-        };
-        let is_full = next.is_none_or(|(text, _)| batch.len() + text.len() > BATCH_BYTES);
-        if is_full && !batch.is_empty() {
-            send_batch(session, &batch, name, at.unwrap_or_default()).await?;
-            (batch, at) = (String::new(), None);
-        }
-        let Some((text, line)) = next else { return Ok(statements) };
-        statements += 1;
-        if is_set_by_us(text) {
-            continue;
-        }
-        at.get_or_insert(line);
-        batch.push_str(text);
-        batch.push('\n');
-    }
-}
-
-/// What `pg_dump` sets at the head of its output, for versions that may not know it. What a section
-/// sets between its statements (`default_tablespace`, `default_table_access_method`) is sent.
-fn is_set_by_us(statement: &str) -> bool {
-    const NAMES: [&str; 9] = [
-        "statement_timeout",
-        "lock_timeout",
-        "idle_in_transaction_session_timeout",
-        "transaction_timeout",
-        "client_encoding",
-        "check_function_bodies",
-        "xmloption",
-        "client_min_messages",
-        "row_security",
-    ];
-    let rest = statement.strip_prefix("SET ").unwrap_or_default();
-    let name = rest.split([' ', '=']).next().unwrap_or_default();
-    NAMES.contains(&name)
-}
-
-async fn send_batch(
-    session: &mut Session,
-    batch: &str,
-    name: &str,
-    line: u32,
-) -> Result<(), ArchiveError> {
-    let Err(fault) = session.run(batch).await else { return Ok(()) };
-    // The server points into the message where it can; else it is one of these.
-    let begins: String = batch.chars().take(100).collect();
-    let begins = begins.lines().next().unwrap_or_default().to_owned();
-    Err(ArchiveError::Refused { what: format!("{name}, from line {line}: {begins}"), fault })
-}
-
 /// Makes all large objects, empty.
 async fn make_large_objects(session: &mut Session, owners: &[u8]) -> Result<(), ArchiveError> {
     let what = "large objects";
@@ -282,6 +276,7 @@ async fn set_sequences(session: &mut Session, manifest: &Manifest) -> Result<(),
 /// order: there are no constraints and no triggers yet.
 async fn load_rows(
     manifest: &Manifest,
+    chosen: &BTreeSet<usize>,
     first: Record,
     records: &mut mpsc::Receiver<Record>,
     options: &RestoreOptions<'_>,
@@ -291,15 +286,7 @@ async fn load_rows(
         return Err(ArchiveError::Malformed("a backup of the schema holds rows".to_owned()));
     }
     let mut sessions = vec![connect(options).await?];
-    for _ in 1..options.jobs.max(1) {
-        match connect(options).await {
-            Ok(session) => sessions.push(session),
-            Err(error) => {
-                tracing::warn!(%error, connections = sessions.len(), "goes on with fewer connections");
-                break;
-            }
-        }
-    }
+    connect_more(&mut sessions, options.jobs, options).await;
     let queue = Mutex::new((Some(first), records));
     let watcher = std::cell::RefCell::new(watcher);
     let (queue, watcher) = (&queue, &watcher);
@@ -315,7 +302,12 @@ async fn load_rows(
             };
             let Some(record) = record else { break };
             let (kind, bytes) = (record.kind, record.raw_bytes());
-            if kind == RecordKind::Manifest {
+            let is_wanted = match kind {
+                RecordKind::Manifest => false,
+                RecordKind::Rows(at) => chosen.contains(&(at as usize)),
+                _ => options.only.is_none(),
+            };
+            if !is_wanted {
                 continue;
             }
             let raw = unpacker.unpack(record).await?;

@@ -22,6 +22,7 @@ pub(crate) mod progress;
 pub(crate) mod proof;
 pub(crate) mod render;
 pub(crate) mod restore;
+mod restore_rows;
 pub(crate) mod rollback;
 pub(crate) mod sandbox;
 pub(crate) mod schema;

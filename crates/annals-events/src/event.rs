@@ -17,7 +17,8 @@ use crate::records::{
 };
 use crate::recovery::{
     ApproversChanged, BackupRekeyed, BreakGlassReviewed, BreakGlassUsed, EmergencyFinished,
-    EmergencyRehearsed, RestoreStarted, TargetRestored,
+    EmergencyRehearsed, ExternalBackupNamed, RestoreStarted, RowsRestoreStarted, RowsRestored,
+    TargetRestored,
 };
 use crate::version::Version;
 
@@ -175,6 +176,12 @@ events! {
     BreakGlassReviewed(BreakGlassReviewed) = "break_glass_reviewed", 1;
     /// Who may approve was changed.
     ApproversChanged(ApproversChanged) = "approvers_changed", 1;
+    /// Rows of a backup are about to be put back into the target.
+    RowsRestoreStarted(RowsRestoreStarted) = "rows_restore_started", 1;
+    /// Rows of a backup were put back into the target.
+    RowsRestored(RowsRestored) = "rows_restored", 1;
+    /// A run relies on a backup that somebody else keeps.
+    ExternalBackupNamed(ExternalBackupNamed) = "external_backup_named", 1;
 }
 
 macro_rules! words {
@@ -244,6 +251,9 @@ impl Event {
             | Self::BackupRemoved(_)
             | Self::RestoreStarted(_)
             | Self::TargetRestored(_)
+            | Self::RowsRestoreStarted(_)
+            | Self::RowsRestored(_)
+            | Self::ExternalBackupNamed(_)
             | Self::EmergencyFinished(_)
             | Self::EmergencyRehearsed(_)
             | Self::BreakGlassUsed(_)

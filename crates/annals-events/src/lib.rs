@@ -55,8 +55,8 @@ pub use records::{
 };
 pub use recovery::{
     ApproversChanged, BackupRekeyed, BreakGlassReviewed, BreakGlassUsed, EmergencyFinished,
-    EmergencyRehearsed, EmergencyWay, ListSignature, RestoreStarted, TargetRestored,
-    WithoutSafeguard,
+    EmergencyRehearsed, EmergencyWay, ExternalBackupNamed, ListSignature, RestoreStarted,
+    RestoredTable, RowsRestoreStarted, RowsRestored, RowsWanted, TargetRestored, WithoutSafeguard,
 };
 pub use scan::{Damage, Newer, Scan, Scanned, Scanner, Segment, scan};
 pub use tile::{

@@ -32,6 +32,18 @@ words! {
     }
 }
 
+words! {
+    /// Which rows of a backup are put back.
+    RowsWanted {
+        /// Those whose key the target does not have.
+        Missing = "missing",
+        /// Those the target has with another content.
+        Changed = "changed",
+        /// Both.
+        All = "all",
+    }
+}
+
 /// See [`Event::TargetRestored`](crate::Event::TargetRestored).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,6 +91,62 @@ pub struct RestoreStarted {
     pub server_major: u32,
     /// Number (`oid`) of the target's database.
     pub target_oid: u32,
+}
+
+/// See [`Event::RowsRestoreStarted`](crate::Event::RowsRestoreStarted).
+///
+/// The rows come with a row about the run, in one transaction: that row says what has happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RowsRestoreStarted {
+    /// The backup.
+    pub backup: BackupId,
+    /// Which rows.
+    pub rows: RowsWanted,
+    /// The run.
+    pub run: RunId,
+    /// The tables, as SQL spells them.
+    pub tables: Vec<String>,
+}
+
+/// See [`Event::RowsRestored`](crate::Event::RowsRestored).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RowsRestored {
+    /// The backup.
+    pub backup: BackupId,
+    /// The run.
+    pub run: RunId,
+    /// Every table that was named.
+    pub tables: Vec<RestoredTable>,
+}
+
+/// What was put back into one table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestoredTable {
+    /// Rows that were missing.
+    pub inserted: u64,
+    /// Rows whose content was another one.
+    pub replaced: u64,
+    /// The table, as SQL spells it.
+    pub table: String,
+}
+
+/// See [`Event::ExternalBackupNamed`](crate::Event::ExternalBackupNamed).
+///
+/// The log vouches for what was said, and when; not for the backup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExternalBackupNamed {
+    /// What shows that it is there, in the words of whoever named it.
+    pub evidence: String,
+    /// The place in the WAL of the target when it was named.
+    pub lsn: String,
+    /// What its keeper calls it.
+    pub name: String,
+    /// The run that relies on it.
+    pub run: RunId,
 }
 
 /// See [`Event::BackupRekeyed`](crate::Event::BackupRekeyed).

@@ -312,6 +312,26 @@ fn recovery() -> Vec<Event> {
         BreakGlassReviewed { note: "it was right".into(), run: run() }.into(),
         ApproversChanged { approvers: 3, before: None, list: blob(), signatures: Vec::new() }
             .into(),
+        RowsRestoreStarted {
+            backup: backup(),
+            rows: RowsWanted::Missing,
+            run: run(),
+            tables: vec!["public.orders".into()],
+        }
+        .into(),
+        RowsRestored {
+            backup: backup(),
+            run: run(),
+            tables: vec![RestoredTable { inserted: 3, replaced: 0, table: "public.orders".into() }],
+        }
+        .into(),
+        ExternalBackupNamed {
+            evidence: "pgbackrest info: full backup 20260101-000000F, ok".into(),
+            lsn: "0/1949F80".into(),
+            name: "20260101-000000F".into(),
+            run: run(),
+        }
+        .into(),
     ]
 }
 

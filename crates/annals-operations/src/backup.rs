@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use annals_archive::{
     ArchiveError, CaptureOptions, Kind, LogHead, Manifest, Naming, NoWatcher, NotIncluded, Store,
-    Watcher, capture,
+    TableName, Watcher, capture, parse_table_names,
 };
 use annals_backup::{KeyEncryptionKey, Receipt, SealParams, seal};
 use annals_event_store::EventStore;
@@ -36,6 +36,8 @@ pub struct BackupOptions {
     pub target: Option<String>,
     /// How much of it.
     pub kind: Kind,
+    /// Of [`Kind::Tables`]: the tables, with commas between them.
+    pub tables: Option<String>,
     /// Connections at a time.
     pub jobs: usize,
 }
@@ -90,13 +92,17 @@ pub async fn backup(
     watcher: &mut dyn Watcher,
     interrupt: &mut Interrupt,
 ) -> Result<TakenBackup, Failure> {
+    let tables = options.tables.as_deref().map(parse_table_names).transpose();
+    let tables = tables
+        .map_err(|reason| Failure::Argument { subject: "--tables".to_owned(), reason })?
+        .unwrap_or_default();
     let workspace = Workspace::find(&environment.folder)?;
     let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
     let mut opened =
         open::open_to_verify(environment, &workspace, &target, "annals/backup", interrupt).await?;
     let began = Instant::now();
     let around = Around { environment, workspace: &workspace, target: &target };
-    let wanted = Wanted { kind: options.kind, jobs: options.jobs, run: None };
+    let wanted = Wanted { kind: options.kind, tables, jobs: options.jobs, run: None };
     let mut taken = match take(around, &mut opened, wanted, watcher, interrupt).await {
         Ok(taken) => taken,
         Err(failure) => return Err(give_up(opened, failure).await?),
@@ -111,9 +117,10 @@ pub async fn backup(
 }
 
 /// What is taken, and what for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Wanted {
     kind: Kind,
+    tables: Vec<TableName>,
     jobs: usize,
     run: Option<RunId>,
 }
@@ -121,23 +128,16 @@ struct Wanted {
 /// Connections at a time before a run.
 const JOBS_BEFORE_RUN: usize = 2;
 
-/// The backup a target wants before a run, in a word.
-pub(crate) fn policy(workspace: &Workspace, target: &Target) -> Option<&'static str> {
-    let configured = workspace.config().targets.get(&target.name);
-    configured.and_then(|target| target.backup).map(Kind::as_str)
-}
-
-/// Takes the backup the target wants before run `run`; none, if it wants none.
-pub(crate) async fn before_run(
+/// Takes a backup before run `run`.
+pub(crate) async fn take_for_run(
     around: Around<'_>,
     opened: &mut Opened<'_>,
+    (kind, tables): (Kind, Vec<TableName>),
     run: RunId,
     interrupt: &mut Interrupt,
-) -> Result<Option<TakenBackup>, Failure> {
-    let configured = around.workspace.config().targets.get(&around.target.name);
-    let Some(kind) = configured.and_then(|target| target.backup) else { return Ok(None) };
-    let wanted = Wanted { kind, jobs: JOBS_BEFORE_RUN, run: Some(run) };
-    take(around, opened, wanted, &mut NoWatcher, interrupt).await.map(Some)
+) -> Result<TakenBackup, Failure> {
+    let wanted = Wanted { kind, tables, jobs: JOBS_BEFORE_RUN, run: Some(run) };
+    take(around, opened, wanted, &mut NoWatcher, interrupt).await
 }
 
 /// Takes a backup, and records it, or why it was not taken.
@@ -148,9 +148,10 @@ async fn take(
     watcher: &mut dyn Watcher,
     interrupt: &mut Interrupt,
 ) -> Result<TakenBackup, Failure> {
+    let run = wanted.run;
     let taken = seal_and_record(around, opened, wanted, watcher, interrupt).await;
     if let Err(failure) = &taken {
-        let event = BackupFailed { reason: reason(failure), run: wanted.run };
+        let event = BackupFailed { reason: reason(failure), run };
         opened.record(vec![event.into()]).await?;
     }
     taken
@@ -198,6 +199,7 @@ async fn seal_and_record(
     let capture_options = CaptureOptions {
         backup: name.clone(),
         kind: wanted.kind,
+        tables: wanted.tables,
         taken_at: taken_at.clone(),
         tool: environment.actor.tool.clone(),
         log: Some(LogHead {

@@ -95,6 +95,19 @@ pub enum BackupTrouble {
         /// Everything that is in the way.
         reasons: Vec<String>,
     },
+    /// The target wants a backup of somebody else's to be named.
+    #[error(
+        "the target {0:?} wants a backup that somebody else keeps to be named before a run; nothing was run"
+    )]
+    NoExternal(String),
+    /// Rows of it cannot be put back.
+    #[error("rows of the backup cannot be put back into {target:?}: {}", reasons.join("; "))]
+    CannotPutBack {
+        /// The target.
+        target: String,
+        /// Everything that is in the way.
+        reasons: Vec<String>,
+    },
     /// What was typed is not the fingerprint of the target's schema.
     #[error(
         "{given:?} does not confirm the target {target:?}, whose schema has the fingerprint {live}; \
@@ -160,6 +173,13 @@ impl BackupTrouble {
             Self::None(_) => "take one with: annals backup",
             Self::CannotTakePlace { .. } => {
                 "bring it into a database beside it: annals restore <backup> --into <database>"
+            }
+            Self::NoExternal(_) => {
+                "name it, and what shows that it is there: --external-backup <name> --backup-evidence <text>"
+            }
+            Self::CannotPutBack { .. } => {
+                "nothing was changed; bring the backup beside the target to look at it: annals restore \
+                 <backup> --into <database>"
             }
             Self::NotConfirmed { .. } => {
                 "look again at what would be lost: annals restore <backup>, without --yes-restore"
@@ -282,6 +302,33 @@ pub(crate) async fn resolve(
             Err(BackupTrouble::Ambiguous { name: asked.to_owned(), found }.into())
         }
     }
+}
+
+/// As [`resolve`]; `latest` is the newest that holds everything, where there is one.
+pub(crate) async fn resolve_full(
+    target: &Target,
+    catalog: &BackupCatalog,
+    asked: &str,
+) -> Result<BackupId, Failure> {
+    let full = rows_newest_first(target, catalog).await?;
+    let full = full.into_iter().find(|(_, backup)| backup.is_full()).map(|(id, _)| id);
+    match full.filter(|_| asked.eq_ignore_ascii_case("latest")) {
+        Some(id) => Ok(id),
+        None => resolve(target, catalog, asked).await,
+    }
+}
+
+/// Recorded backups that are not removed and whose files are there.
+pub(crate) async fn rows_newest_first(
+    target: &Target,
+    catalog: &BackupCatalog,
+) -> Result<Vec<(BackupId, Backup)>, Failure> {
+    let rows = rows(target, catalog).await?.into_iter().rev();
+    let there = rows.filter(|row| row.file_bytes.is_some()).filter_map(|row| {
+        let backup = row.recorded.filter(|backup| backup.removed.is_none())?;
+        Some((row.backup.parse().ok()?, backup))
+    });
+    Ok(there.collect())
 }
 
 /// One backup, with what it says of itself for everybody.

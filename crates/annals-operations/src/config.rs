@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use annals_anchor::{AnchorPlace, S3Place};
 use annals_approvals::Policy as ApprovalPolicy;
-use annals_archive::Kind;
 use annals_events::ProofVerdict;
 use annals_executor::Patience;
 use annals_migrations::{Position, parse_duration_ms};
@@ -14,6 +13,7 @@ use serde::Deserialize;
 
 use crate::backup_config::{BackupConfig, BackupTable, read_backup};
 use crate::monitoring::{BudgetTable, GroupTable, HealthTable, Monitoring};
+use crate::safeguard::BackupPolicy;
 use crate::targets::SANDBOX_TARGET;
 
 mod approvals;
@@ -340,7 +340,7 @@ pub struct TargetConfig {
     /// What a run needs to know of rehearsals.
     pub proof: ProofPolicy,
     /// The backup that is taken before a run; without it the run does not start. Default none.
-    pub backup: Option<Kind>,
+    pub backup: Option<BackupPolicy>,
     /// The approvals a run needs. Default none.
     pub approvals: Option<ApprovalPolicy>,
 }
@@ -600,11 +600,10 @@ fn read_target(name: &str, table: TargetTable) -> Result<TargetConfig, ConfigErr
     let proof = read_proof_policy(&key, table.proof.as_deref(), table.proof_accepts)?;
     let backup = match table.backup.as_deref() {
         None | Some("off") => None,
-        Some("schema") => Some(Kind::Schema),
-        Some("full") => Some(Kind::Full),
-        Some(_) => {
-            return Err(value_error(format!("{key}.backup"), "is \"off\", \"schema\" or \"full\""));
-        }
+        Some(word) => Some(BackupPolicy::parse(word).ok_or_else(|| {
+            let reason = "is \"off\", \"schema\", \"full\", \"scoped\" or \"external\"";
+            value_error(format!("{key}.backup"), reason)
+        })?),
     };
     let approvals = table.approvals.map(|table| read_approvals(&key, table)).transpose()?;
     let anchors = table.anchors;

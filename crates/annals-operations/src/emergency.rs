@@ -155,7 +155,7 @@ pub async fn emergency<P: Progress>(
     let failed = failed.is_some_and(|(_, report)| !matches!(report.end, RunEnd::Succeeded));
     if failed || outcome.no_rollback.is_some() {
         let book = open::read_book(&target).await?;
-        let usable = book.backups.usable().filter(|(_, backup)| backup.kind == "full");
+        let usable = book.backups.usable().filter(|(_, backup)| backup.is_full());
         let newest = usable.max_by_key(|(_, backup)| (backup.verified().is_some(), backup.at));
         outcome.backup = newest.map(|(id, backup)| (id.to_string(), backup.at));
         outcome.us = micros(began);

@@ -688,7 +688,8 @@ fn tell(
 fn backups(facts: &LogFacts) -> BackupHealth {
     let catalog = &facts.book.backups;
     let mut health = BackupHealth::default();
-    for (id, backup) in catalog.usable() {
+    // One that does not hold everything brings no database back.
+    for (id, backup) in catalog.usable().filter(|(_, backup)| backup.is_full()) {
         health.usable += 1;
         health.usable_bytes += backup.bytes;
         if health.last.as_ref().is_none_or(|(.., at)| backup.at > *at) {

@@ -57,9 +57,12 @@ mod recorder;
 mod rekey;
 mod replay;
 mod restore;
+mod restore_rows;
 mod restore_target;
+mod safeguard;
 mod sandbox;
 mod schema;
+mod scratch;
 mod settle;
 mod show;
 mod sighting;
@@ -154,9 +157,14 @@ pub use rekey::{
 };
 pub use replay::{Basis, DiffView, HistoryView, Pending, StateView, Vantage, diff, history, state};
 pub use restore::{RestoreOptions, RestoreView, restore};
+pub use restore_rows::{
+    KeysFound, RowsRestore, RowsRestoreDone, RowsRestoreOptions, TableRows, WantedRows,
+    restore_rows,
+};
 pub use restore_target::{
     RestoreDone, TableLoss, TargetRestore, TargetRestoreOptions, restore_target,
 };
+pub use safeguard::{BackupPolicy, ExternalBackup};
 pub use sandbox::{OtherMajor, PrivateServer, SandboxInfo, sandbox_start, sandbox_stop};
 pub use schema::{
     LogMoment, SchemaDiff, SchemaSource, SchemaView, parse_schema_source, schema_diff, schema_show,

@@ -18,7 +18,6 @@ use annals_projections::{History, LedgerRow, RecoveryState};
 
 use crate::anchors::Anchored;
 use crate::approvals::{self, Asked, Authority, Cleared};
-use crate::backup;
 use crate::backups::Around;
 use crate::book::Book;
 use crate::config::DriftPolicy;
@@ -32,6 +31,7 @@ use crate::open::{self, Opened, Recovered};
 use crate::pictures::Pictures;
 use crate::preflight::{Touched, preflight};
 use crate::proven::{self, ProofState};
+use crate::safeguard::{self, ExternalBackup};
 use crate::targets::Target;
 use crate::wish::{RolledGoal, Wish};
 use crate::workspace::Workspace;
@@ -59,6 +59,8 @@ pub struct ChangeOptions {
     pub emergency: Option<String>,
     /// A plan that was approved, or one person's word.
     pub authority: Authority,
+    /// The backup of somebody else's the run relies on, where the target wants one.
+    pub external: Option<ExternalBackup>,
 }
 
 /// A plan that was made and not carried out.
@@ -82,7 +84,7 @@ pub struct PlanPreview {
     pub locks: Vec<(String, String)>,
     /// What its steps take away, counted now.
     pub losses: Vec<StepLoss>,
-    /// The backup that would be taken first: `full`, `schema`.
+    /// The backup that would be seen to first: `full`, `schema`, `scoped`, `external`.
     pub backup: Option<&'static str>,
 }
 
@@ -233,7 +235,7 @@ async fn preview(
         proofs,
         locks,
         losses,
-        backup: backup::policy(workspace, target),
+        backup: safeguard::policy(workspace, target),
     })
 }
 
@@ -396,6 +398,7 @@ async fn change<P: Progress>(
     let files = workspace.load()?;
     failpoint::hit("after_files");
     let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
+    safeguard::check(&workspace, &target, options.external.as_ref())?;
     let written = approvals::read_authority(environment, &options.authority)?;
     if !target.home().exists().await? {
         // A first run that would be refused begins no log and makes no keys.
@@ -524,10 +527,10 @@ async fn change<P: Progress>(
     if !planned.plan.steps.is_empty() {
         let around = Around { environment, workspace: &workspace, target: &target };
         // In front of the look for drift: between that and the first step is no time for others.
-        match backup::before_run(around, &mut opened, run, interrupt).await {
-            Ok(taken) => notes.extend(taken.map(|taken| {
-                format!("backup {} was taken before the run: {} rows", taken.backup, taken.rows)
-            })),
+        let what = (run, &planned.plan, &set);
+        let external = options.external.as_ref();
+        match safeguard::before_run(around, &mut opened, what, external, interrupt).await {
+            Ok(said) => notes.extend(said),
             // In an emergency the way back is worth more than one more copy of what is broken.
             Err(missing) if options.emergency.is_some() && !is_interrupted(&missing) => {
                 let reason =

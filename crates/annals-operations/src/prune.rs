@@ -56,7 +56,8 @@ pub struct PruneView {
 /// The newest backup that passed a verification stays, whatever its age, and so does one that is
 /// newer; among several, one that was restored and compared counts. What a rollback may need stays too:
 /// the newest one that was taken before a run, and those taken before the runs that applied the newest
-/// migrations, `keep_rollbacks` of them, as long as these are applied. What is not said is as
+/// migrations, `keep_rollbacks` of them, as long as these are applied. Backups that do not hold everything are
+/// counted by themselves, in the same way. What is not said is as
 /// `annals.toml` says.
 ///
 /// # Errors
@@ -83,7 +84,12 @@ pub async fn backup_prune(
     let book = open::read_book(&target).await?;
     let catalog = &book.backups;
     let needed = needed_by_rollbacks(&book.history, keep.rollbacks);
-    let (removed, kept) = sort_out(catalog, &keep, &needed, environment.clock.now());
+    let now = environment.clock.now();
+    // What does not hold everything takes no place from what does, and vouches for none of it.
+    let (mut removed, mut kept) = sort_out(catalog, Backup::is_full, &keep, &needed, now);
+    let (others, stay) = sort_out(catalog, |backup| !backup.is_full(), &keep, &needed, now);
+    removed.extend(others);
+    kept.extend(stay);
     let store = target.backup_store()?;
     let mut view = PruneView {
         target: target.name.clone(),
@@ -143,13 +149,14 @@ type Sorted = (Vec<(BackupId, String)>, Vec<PrunedBackup>);
 /// What goes, and what stays with the reason.
 fn sort_out(
     catalog: &BackupCatalog,
+    is_meant: impl Fn(&Backup) -> bool,
     keep: &Keep,
     needed: &[(RunId, String)],
     now: Timestamp,
 ) -> Sorted {
     const DAY_US: i64 = 86_400_000_000;
     let mut there: Vec<(BackupId, &Backup)> =
-        catalog.iter().filter(|(_, backup)| backup.removed.is_none()).collect();
+        catalog.iter().filter(|(_, it)| it.removed.is_none() && is_meant(it)).collect();
     there.sort_by_key(|(_, backup)| std::cmp::Reverse(backup.seq));
     let restored = |backup: &Backup| matches!(backup.verified(), Some((BackupDepth::Restored, _)));
     let usable = |backup: &Backup| backup.is_usable();

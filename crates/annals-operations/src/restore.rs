@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use annals_archive::{
     Archive, ArchiveError, Comparison, RestoreOptions as Into, Unequal, Watcher, compare,
-    restore as bring_back,
+    compare_rows, restore as bring_back,
 };
 use annals_backup::KeyEncryptionKey;
 use annals_events::{BackupDepth, BackupId, BackupVerified, CheckOutcome};
@@ -14,11 +14,12 @@ use annals_postgres::sandbox::{Lifetime, Likeness, Sandbox, SandboxOptions};
 use annals_postgres::{ConnectionSpec, Session, SessionSettings};
 
 use crate::backup_keys::KeyReader;
-use crate::backups::{Around, BackupTrouble, container_id, read_all, record, resolve};
+use crate::backups::{Around, BackupTrouble, container_id, read_all, record, resolve_full};
 use crate::environment::Environment;
 use crate::error::{Failure, TargetFailure};
 use crate::open;
 use crate::sandbox;
+use crate::scratch;
 use crate::targets::Target;
 use crate::workspace::Workspace;
 
@@ -57,6 +58,9 @@ pub struct RestoreView {
     pub schema_fingerprint: String,
     /// Whether the schema was compared.
     pub schema_compared: bool,
+    /// The scope of the backup, where it holds rows and not everything: nothing of what comes behind rows
+    /// was made.
+    pub rows_only: Option<String>,
     /// Why the result is not in the log, if it is not.
     pub not_recorded: Option<String>,
     /// How long it took, in microseconds.
@@ -81,7 +85,7 @@ pub async fn restore(
     let workspace = Workspace::find(&environment.folder)?;
     let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
     let catalog = open::read_book(&target).await?.backups;
-    let id = resolve(&target, &catalog, &options.backup).await?;
+    let id = resolve_full(&target, &catalog, &options.backup).await?;
     let store = target.backup_store()?;
     let key = KeyReader::new(environment, &target).of_backup(&store, id).await?;
     let began = Instant::now();
@@ -90,7 +94,8 @@ pub async fn restore(
     let settings = target.settings(&workspace);
     let mut server = administer(&spec, &settings).await?;
     let name = format!("annals_restore_{}", environment.ids.next().simple());
-    let made = make(&mut server, &archive, &name, &options.into).await;
+    scratch::sweep(&mut server, &target).await;
+    let made = make(&mut server, &target, &archive, &name, &options.into).await;
     let made = match made {
         Ok(()) => {
             let place = Place { spec: spec.with_database(&name), settings, jobs: options.jobs };
@@ -105,9 +110,18 @@ pub async fn restore(
     };
     let named = match made {
         Ok(comparison) if comparison.unequal.is_empty() => {
-            let rename =
-                format!("ALTER DATABASE {} RENAME TO {}", quoted(&name), quoted(&options.into));
-            server.run(&rename).await.map(|()| comparison).map_err(open::fault(&target))
+            let rename = format!(
+                "BEGIN; {}; ALTER DATABASE {} RENAME TO {}; COMMIT",
+                archive.manifest.comment_sql(&name),
+                quoted(&name),
+                quoted(&options.into)
+            );
+            let renamed = server.run(&rename).await;
+            if renamed.is_err() {
+                // Where the connection is gone, so is the transaction.
+                let _ = server.roll_back().await;
+            }
+            renamed.map(|()| comparison).map_err(open::fault(&target))
         }
         Ok(comparison) => Err(BackupTrouble::NotEqual(told(&comparison.unequal)).into()),
         Err(failure) => Err(failure),
@@ -121,6 +135,7 @@ pub async fn restore(
         }
     };
     server.close().await;
+    let kind = archive.manifest.kind;
     let mut view = RestoreView {
         target: target.name.clone(),
         backup: id.to_string(),
@@ -130,6 +145,7 @@ pub async fn restore(
         rows: archive.manifest.rows(),
         schema_fingerprint: archive.manifest.schema_fingerprint.clone(),
         schema_compared: comparison.schema_compared,
+        rows_only: kind.is_of_rows().then(|| kind.as_str().to_owned()),
         not_recorded: None,
         us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
     };
@@ -161,6 +177,7 @@ async fn administer(spec: &ConnectionSpec, settings: &SessionSettings) -> Result
 
 pub(crate) async fn make(
     server: &mut Session,
+    target: &Target,
     archive: &Archive,
     name: &str,
     into: &str,
@@ -171,14 +188,19 @@ pub(crate) async fn make(
     if !server.texts(&sql).await.map_err(ArchiveError::from)?.is_empty() {
         return Err(BackupTrouble::DatabaseExists(into.to_owned()).into());
     }
-    for sql in archive.manifest.create_sql(name) {
+    // Before it is there: nobody takes it for one that nobody needs.
+    scratch::hold(server, name).await?;
+    for (at, sql) in archive.manifest.create_sql(name).into_iter().enumerate() {
         let made = server.run(&sql).await;
         made.map_err(|fault| ArchiveError::Refused {
             what: "the database itself".to_owned(),
             fault,
         })?;
+        if at == 0 {
+            scratch::mark(server, target, name).await?;
+        }
     }
-    Ok(())
+    scratch::mark(server, target, name).await
 }
 
 /// What was made and is not wanted goes; what cannot be dropped is told.
@@ -206,9 +228,19 @@ pub(crate) async fn into_database(
     watcher: &mut dyn Watcher,
 ) -> Result<Comparison, Failure> {
     let source = target.backup_store()?.open(&id.to_string()).await.map_err(ArchiveError::from)?;
-    let options = Into { spec: &place.spec, settings: place.settings, jobs: place.jobs };
-    bring_back(archive, source, Arc::clone(key), container_id(id), &options, watcher).await?;
+    let of_rows = archive.manifest.kind.is_of_rows();
+    let names: Vec<String> = archive.manifest.tables.iter().map(|it| it.name.clone()).collect();
+    let only = of_rows.then_some(names.as_slice());
+    let options = Into { spec: &place.spec, settings: place.settings, jobs: place.jobs, only };
+    let restored =
+        bring_back(archive, source, Arc::clone(key), container_id(id), &options, watcher).await?;
     let (spec, settings) = (&place.spec, &place.settings);
+    if of_rows {
+        // There are tables without what comes behind rows: their rows are what can be compared.
+        let unequal = compare_rows(archive, spec, settings, &restored.chosen, place.jobs).await?;
+        let (tables, rows) = (restored.tables, restored.rows);
+        return Ok(Comparison { unequal, schema_compared: false, tables, rows });
+    }
     let compared = compare(archive, spec, settings, &target.scope, place.jobs, watcher);
     Ok(compared.await?)
 }
@@ -284,7 +316,10 @@ async fn rehearse_on_sandbox(
     let notes = unlike.into_iter().map(|unlike| {
         format!("the private server is not like the target: {} ({})", unlike.what, unlike.reason)
     });
-    Ok((told(&comparison.unequal), notes.collect()))
+    let rows_only = manifest.kind.is_of_rows().then(|| {
+        format!("only rows were compared: the backup is one of {}", manifest.kind.as_str())
+    });
+    Ok((told(&comparison.unequal), notes.chain(rows_only).collect()))
 }
 
 async fn make_roles(session: &mut Session, roles: &[String]) -> Result<(), Failure> {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use annals_archive::{ArchiveError, Kind, Watcher, count_tables};
+use annals_archive::{ArchiveError, Watcher, count_tables, read_as_named};
 use annals_events::{
     AdoptionBasis, AdoptionEvidence, BackupDepth, BackupId, BackupVerified, BaselineAdopted,
     CheckOutcome, Digest, Direction, Event, FileStanding, LeafHash, Recorded, RestoreStarted,
@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::adoptable::as_earlier;
 use crate::backup_keys::KeyReader;
-use crate::backups::{BackupTrouble, public_manifest, read_all, resolve};
+use crate::backups::{BackupTrouble, public_manifest, read_all, resolve_full};
 use crate::book::Book;
 use crate::environment::Environment;
 use crate::error::Failure;
@@ -27,6 +27,7 @@ use crate::home::LogHome;
 use crate::logs::ReadLog;
 use crate::open::{self, Opened, Recovered};
 use crate::restore::{Place, drop_database, into_database, make, told};
+use crate::scratch;
 use crate::swap::{self, Stage};
 use crate::targets::Target;
 use crate::workspace::Workspace;
@@ -168,7 +169,7 @@ pub async fn restore_target(
     carry_out(around, options, confirm, considered, watcher, interrupt).await
 }
 
-fn check_confirmed(target: &Target, given: &str, live: &str) -> Result<(), Failure> {
+pub(crate) fn check_confirmed(target: &Target, given: &str, live: &str) -> Result<(), Failure> {
     let digits = live.rsplit(':').next().unwrap_or(live);
     let is_begin = given.len() >= TYPED_DIGITS && digits.starts_with(given);
     if given == live || is_begin {
@@ -188,7 +189,7 @@ async fn consider(
     let look = open::look(environment, workspace, target, "annals/restore").await?;
     look.session.close().await;
     open::refuse_unsettled_restore(target, &look.book)?;
-    let id = resolve(target, &look.book.backups, &options.backup).await?;
+    let id = resolve_full(target, &look.book.backups, &options.backup).await?;
     let Some(recorded) = look.book.backups.get(id).cloned() else {
         let (target, reason) = (target.name.clone(), "the log does not know it".to_owned());
         return Err(BackupTrouble::CannotTakePlace { target, reasons: vec![reason] }.into());
@@ -267,8 +268,11 @@ async fn moments(target: &Target, public: &Value) -> Result<(Moments, Vec<String
 
 fn of_backup(target: &Target, backup: &Backup, spec: &ConnectionSpec) -> Vec<String> {
     let mut obstacles = Vec::new();
-    if backup.kind != Kind::Full.as_str() {
-        obstacles.push(format!("it does not hold everything ({})", backup.kind));
+    if !backup.is_full() {
+        obstacles.push(format!(
+            "it does not hold everything ({}): rows of it come back with --tables",
+            backup.kind
+        ));
     }
     if let LogHome::Postgres(home) = target.home()
         && home.spec.address() == spec.address()
@@ -431,6 +435,7 @@ struct Restored {
     name: String,
     oid: u32,
     schema: Snapshot,
+    comment: String,
     tables: u64,
     rows: u64,
     schema_compared: bool,
@@ -449,6 +454,7 @@ async fn carry_out(
     let run = environment.ids.run();
     let settings = target.settings(workspace);
     let mut beside = swap::beside(&spec, &settings).await?;
+    scratch::sweep(&mut beside, target).await;
     let name = format!("annals_restore_{}", run.0.simple());
     let prepared = prepare(
         (environment, workspace, target),
@@ -522,7 +528,7 @@ async fn prepare(
     let store = target.backup_store()?;
     let key = KeyReader::new(environment, target).of_backup(&store, id).await?;
     let archive = read_all(target, id, &key, watcher, interrupt).await?;
-    make(beside, &archive, name, name).await?;
+    make(beside, target, &archive, name, name).await?;
     let settings = annals_postgres::SessionSettings { lock_timeout_ms: 0, ..Default::default() };
     let place = Place { spec: spec.with_database(name), settings, jobs };
     let work = async {
@@ -533,7 +539,7 @@ async fn prepare(
         let mut session = place.spec.connect("annals/restore", &settings).await?;
         // Without it the first queries are planned as if everything were empty.
         session.run("ANALYZE").await.map_err(ArchiveError::from)?;
-        let schema = read_schema(&mut session, &target.scope).await.map_err(ArchiveError::from)?;
+        let schema = read_as_named(&mut session, &archive.manifest, &target.scope).await?;
         session.close().await;
         Ok::<_, Failure>((comparison, schema))
     };
@@ -548,6 +554,7 @@ async fn prepare(
         name: name.to_owned(),
         oid: entry.ok_or_else(gone)?.oid,
         schema,
+        comment: archive.manifest.comment_sql(name),
         tables: archive.manifest.tables.len() as u64,
         rows: archive.manifest.rows(),
         schema_compared: comparison.schema_compared,
@@ -583,6 +590,7 @@ async fn place(
     check_ledger(around, &opened.spec, restored, &moments.then).await?;
     let settings = target.settings(workspace);
     let mut stage = Stage::enter(&opened.spec, &settings).await?;
+    stage.comment.clone_from(&restored.comment);
     let began = Instant::now();
     let work = async {
         let mut obstacles = Vec::new();

@@ -66,6 +66,19 @@ impl Opened<'_> {
                 (outcome, reason) = (restored.outcome, restored.reason);
                 steps_done = if outcome == RunOutcome::Succeeded { run.steps } else { 0 };
                 settled = vec![restored.step];
+            } else if let Some(rows) = self.recovery().restoring_rows.clone() {
+                // The rows came with a row about the run, or not at all.
+                let what = format!("putting back rows of backup {}", rows.backup);
+                let found = self.session.restored_rows_of(run.run).await;
+                match found.map_err(crate::open::fault(target))? {
+                    Some(tables) => {
+                        let (backup, run) = (rows.backup, run.run);
+                        events.push(annals_events::RowsRestored { backup, run, tables }.into());
+                        (outcome, reason) = (RunOutcome::Succeeded, None);
+                        settled = vec![(what, ReconciledAs::TookEffect)];
+                    }
+                    None => settled = vec![(what, ReconciledAs::NoEffect)],
+                }
             } else if entries > 0 {
                 // Its rows are written in one transaction: all of them are there, or none.
                 let rows = self.ledger.iter().filter(|row| row.run == run.run).count() as u64;

@@ -15,6 +15,7 @@ use crate::environment::Environment;
 use crate::error::Failure;
 use crate::open::{self, Recovered, describe_holder};
 use crate::proven::{self, ProofState};
+use crate::scratch;
 use crate::targets::Target;
 use crate::workspace::Workspace;
 
@@ -117,6 +118,9 @@ pub async fn status(
         opened.close().await;
         // What was in doubt is settled: ledger and log anew.
         look = open::look(environment, &workspace, &target, "annals/status").await?;
+    }
+    if may_settle {
+        scratch::sweep_behind(&mut look.session, &workspace, &target, &look.spec).await;
     }
     let facts = look.session.facts().clone();
     let backfills = match steps_outside(&look.book.recovery).next() {

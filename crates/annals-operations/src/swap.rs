@@ -37,6 +37,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Stage {
     pub(crate) session: Session,
     database: String,
+    /// Gives the restored database its own comment, in the place of the one that says whose it is.
+    pub(crate) comment: String,
 }
 
 /// How the databases of a restore stand.
@@ -87,7 +89,7 @@ impl Stage {
             }
             tokio::time::sleep(PAUSE).await;
         }
-        Ok(Self { session, database })
+        Ok(Self { session, database, comment: String::new() })
     }
 
     /// The database that has the target's name now.
@@ -302,7 +304,9 @@ async fn close_and_swap(
         let guests = stage.session.guests(&database).await.map_err(fault(&database))?;
         if guests.is_empty() {
             let keep_as = &restore.keep_as;
-            match stage.session.swap_databases(&found, keep_as, &restore.scratch).await {
+            let comment = stage.comment.clone();
+            let scratch = &restore.scratch;
+            match stage.session.swap_databases(&found, keep_as, scratch, &comment).await {
                 Ok(()) => return Ok(ended),
                 // Somebody was on the way in or out, or is cleaning.
                 Err(fault) if matches!(fault.code(), Some("55006" | "55P03")) => {

@@ -29,8 +29,11 @@ mod parameters;
 mod password_file;
 mod platform;
 mod probe;
+mod reach;
 mod rehearsal;
+mod restored_rows;
 pub mod sandbox;
+mod scratch;
 mod session;
 mod sizes;
 mod surroundings;
@@ -72,7 +75,9 @@ pub use outside::{
 };
 pub use parameters::{SpecError, Variables};
 pub use platform::Platform;
+pub use reach::Reach;
 pub use rehearsal::{HeldLock, Trace, Traced};
+pub use scratch::ScratchDatabase;
 pub use session::{ServerFacts, Session, SessionSettings, TransactionLimits, TransactionStatus};
 pub use surroundings::{
     EventTrigger, LongTransaction, PreparedTransaction, Publication, ReplicationSlot, Surroundings,

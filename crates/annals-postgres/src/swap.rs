@@ -192,7 +192,8 @@ impl Session {
     }
 
     /// Gives `target` the name `keep_as`, and `restored` the name of `target`, with its limit of
-    /// connections: both, or neither. Nobody may be connected to either. `target` may be connected to
+    /// connections: both, or neither. `comment` is the SQL that gives that one its own comment, by the name it has
+    /// until then. Nobody may be connected to either. `target` may be connected to
     /// again afterwards, under its new name.
     ///
     /// # Errors
@@ -203,11 +204,12 @@ impl Session {
         target: &DatabaseEntry,
         keep_as: &str,
         restored: &str,
+        comment: &str,
     ) -> Result<(), Fault> {
         let (name, keep_as, restored) = (quoted(&target.name), quoted(keep_as), quoted(restored));
         let limit = target.connection_limit;
         let swap = format!(
-            "BEGIN; ALTER DATABASE {name} RENAME TO {keep_as}; \
+            "BEGIN; {comment}; ALTER DATABASE {name} RENAME TO {keep_as}; \
              ALTER DATABASE {restored} RENAME TO {name}; \
              ALTER DATABASE {name} CONNECTION LIMIT {limit}; \
              ALTER DATABASE {keep_as} ALLOW_CONNECTIONS true; COMMIT"

@@ -65,7 +65,7 @@ impl BackupCondition {
 pub struct Backup {
     /// Bytes of the sealed container.
     pub bytes: u64,
-    /// What it holds: `full`, `schema`, `tables`.
+    /// What it holds: `full`, `schema`, `data`, `tables`.
     pub kind: String,
     /// The manifest.
     pub manifest: BlobRef,
@@ -121,6 +121,11 @@ impl Backup {
             (None, None) => BackupCondition::NotVerified,
             (Some(_), _) | (None, Some(_)) => BackupCondition::Verified,
         }
+    }
+
+    /// Whether it holds everything: only of such a backup the database can be made again.
+    pub fn is_full(&self) -> bool {
+        self.kind == "full"
     }
 
     /// The deepest verification that passed, and when.

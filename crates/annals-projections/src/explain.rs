@@ -178,6 +178,12 @@ impl Search {
             Event::TargetRestored(restored) => {
                 scope.backups.insert(restored.backup);
             }
+            Event::RowsRestoreStarted(started) => {
+                scope.backups.insert(started.backup);
+            }
+            Event::RowsRestored(restored) => {
+                scope.backups.insert(restored.backup);
+            }
             Event::BackupRekeyed(rekeyed) => {
                 scope.backups.insert(rekeyed.backup);
             }
@@ -212,6 +218,7 @@ impl Search {
             | Event::BreakGlassUsed(_)
             | Event::BreakGlassReviewed(_)
             | Event::ApproversChanged(_)
+            | Event::ExternalBackupNamed(_)
             | Event::Unknown(_) => {}
         }
     }
@@ -318,6 +325,8 @@ impl Explanation {
             Event::RestoreStarted(started) => scope.backups.contains(&started.backup),
             Event::TargetRestored(restored) => scope.backups.contains(&restored.backup),
             Event::BackupRekeyed(rekeyed) => scope.backups.contains(&rekeyed.backup),
+            Event::RowsRestoreStarted(started) => scope.backups.contains(&started.backup),
+            Event::RowsRestored(restored) => scope.backups.contains(&restored.backup),
             Event::EmergencyRehearsed(rehearsed) => scope.backups.contains(&rehearsed.backup),
             Event::TargetRegistered(_)
             | Event::RunStarted(_)
@@ -346,6 +355,7 @@ impl Explanation {
             | Event::BreakGlassUsed(_)
             | Event::BreakGlassReviewed(_)
             | Event::ApproversChanged(_)
+            | Event::ExternalBackupNamed(_)
             | Event::Unknown(_) => false,
         };
         of_run || otherwise || scope.events.contains(&recorded.seq)
@@ -512,6 +522,23 @@ fn evidence(timeline: &Timeline, recorded: &Recorded) -> Vec<(&'static str, Stri
             add_some(&mut add, "kept_as", e.kept_as.as_ref());
             add("log_size", e.log_size.to_string());
             add("server_major", e.server_major.to_string());
+        }
+        Event::RowsRestoreStarted(e) => {
+            add("backup", e.backup.to_string());
+            add("rows", e.rows.to_string());
+            add("tables", e.tables.join(", "));
+        }
+        Event::RowsRestored(e) => {
+            add("backup", e.backup.to_string());
+            for table in &e.tables {
+                let (name, inserted, replaced) = (&table.table, table.inserted, table.replaced);
+                add("table", format!("{name}: {inserted} inserted, {replaced} replaced"));
+            }
+        }
+        Event::ExternalBackupNamed(e) => {
+            add("name", e.name.clone());
+            add("evidence", e.evidence.clone());
+            add("lsn", e.lsn.clone());
         }
         Event::BackupRekeyed(e) => {
             add("backup", e.backup.to_string());

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use annals_events::{
     BlobRef, CheckLevel, CheckResults, Digest, Direction, Effect, Event, FileRef, LeafHash,
-    ReconciledAs, Recorded, RestoreStarted, RunFinished, RunId, RunOutcome, RunStarted, Seq,
-    StepKey, StepMode, StepStarted, TargetIdentity, Timestamp, Version,
+    ReconciledAs, Recorded, RestoreStarted, RowsRestoreStarted, RunFinished, RunId, RunOutcome,
+    RunStarted, Seq, StepKey, StepMode, StepStarted, TargetIdentity, Timestamp, Version,
 };
 use serde::{Deserialize, Serialize};
 
@@ -227,6 +227,9 @@ pub struct RecoveryState {
     /// A restored backup that is about to take the place of the target, or has and nobody has said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restoring: Option<RestoreStarted>,
+    /// Rows of a backup that are about to be put back, or have been and nobody has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restoring_rows: Option<RowsRestoreStarted>,
 }
 
 impl RecoveryState {
@@ -395,6 +398,7 @@ impl Projection for RecoveryState {
                     self.adopt(&entry);
                 }
                 self.restored(finished.run, finished.outcome);
+                self.restoring_rows.take_if(|rows| rows.run == finished.run);
                 self.run_finished(recorded, finished);
             }
             Event::SchemaRecorded(picture) => {
@@ -436,6 +440,7 @@ impl Projection for RecoveryState {
             }
             Event::DriftAccepted(_) => self.drift = None,
             Event::RestoreStarted(started) => self.restoring = Some(started.clone()),
+            Event::RowsRestoreStarted(started) => self.restoring_rows = Some(started.clone()),
             Event::LogCreated(_)
             | Event::TargetRegistered(_)
             | Event::PlanMade(_)
@@ -456,6 +461,8 @@ impl Projection for RecoveryState {
             | Event::BackupFailed(_)
             | Event::BackupRemoved(_)
             | Event::TargetRestored(_)
+            | Event::RowsRestored(_)
+            | Event::ExternalBackupNamed(_)
             | Event::BackupRekeyed(_)
             | Event::EmergencyFinished(_)
             | Event::EmergencyRehearsed(_)

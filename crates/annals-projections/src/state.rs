@@ -233,6 +233,9 @@ impl Projection for State {
             | Event::DriftFound(_)
             | Event::RestoreStarted(_)
             | Event::TargetRestored(_)
+            | Event::RowsRestoreStarted(_)
+            | Event::RowsRestored(_)
+            | Event::ExternalBackupNamed(_)
             | Event::DriftAccepted(_)
             | Event::SchemaRecorded(_) => {}
         }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use annals_events::{
     AdoptionBasis, ApprovalId, BaselineAdopted, CheckOutcome, CheckResults, Digest, Direction,
     DriftAccepted, Effect, Event, LeafHash, ProofRecorded, ProofVerdict, ReconciledAs, Recorded,
-    RecordedError, RunFinished, RunId, RunOutcome, Seq, StepKey, Timestamp,
+    RecordedError, RowsRestored, RowsWanted, RunFinished, RunId, RunOutcome, Seq, StepKey,
+    Timestamp,
 };
 
 use crate::replay::Projection;
@@ -327,6 +328,20 @@ impl Timeline {
                 let (backup, kept) = (short(&e.backup), kept.unwrap_or_default());
                 (Note, format!("backup {backup} took the place of the target{kept}"))
             }
+            E::RowsRestoreStarted(e) => {
+                let (backup, tables) = (short(&e.backup), e.tables.join(", "));
+                let rows = match e.rows {
+                    RowsWanted::Missing => "missing rows",
+                    RowsWanted::Changed => "changed rows",
+                    RowsWanted::All => "missing and changed rows",
+                };
+                (Plain, format!("{rows} of {tables} are to be put back from backup {backup}"))
+            }
+            E::RowsRestored(e) => (Note, rows_restored(e)),
+            E::ExternalBackupNamed(e) => {
+                let (run, name, lsn) = (e.run.short(), &e.name, &e.lsn);
+                (Note, format!("run {run} relies on backup {name:?}, kept elsewhere, at {lsn}"))
+            }
             E::BackupRekeyed(e) => {
                 let (backup, names) = (short(&e.backup), e.recipients.join(", "));
                 (Note, format!("backup {backup} is opened by {names} from now on"))
@@ -398,6 +413,9 @@ pub(crate) fn subject(event: &Event) -> (Option<RunId>, Option<u64>) {
         Event::BackupFailed(e) => (e.run, None),
         Event::RestoreStarted(e) => (Some(e.run), None),
         Event::TargetRestored(e) => (Some(e.run), None),
+        Event::RowsRestoreStarted(e) => (Some(e.run), None),
+        Event::RowsRestored(e) => (Some(e.run), None),
+        Event::ExternalBackupNamed(e) => (Some(e.run), None),
         Event::EmergencyFinished(e) => (Some(e.run), None),
         Event::BreakGlassUsed(e) => (Some(e.run), None),
         Event::BreakGlassReviewed(e) => (Some(e.run), None),
@@ -493,6 +511,9 @@ impl Projection for Timeline {
             | Event::BackupRemoved(_)
             | Event::RestoreStarted(_)
             | Event::TargetRestored(_)
+            | Event::RowsRestoreStarted(_)
+            | Event::RowsRestored(_)
+            | Event::ExternalBackupNamed(_)
             | Event::BackupRekeyed(_)
             | Event::EmergencyFinished(_)
             | Event::EmergencyRehearsed(_)
@@ -621,4 +642,14 @@ pub(crate) fn failed_families(checks: &CheckResults) -> Vec<&'static str> {
     ];
     let failed = families.into_iter().filter(|(_, outcome)| *outcome == CheckOutcome::Failed);
     failed.map(|(family, _)| family).collect()
+}
+
+/// What came back, table by table.
+fn rows_restored(restored: &RowsRestored) -> String {
+    let tables = restored.tables.iter().map(|table| match table.replaced {
+        0 => format!("{} {}", table.table, table.inserted),
+        replaced => format!("{} {} and {replaced} replaced", table.table, table.inserted),
+    });
+    let tables = tables.collect::<Vec<_>>().join(", ");
+    format!("rows put back from backup {}: {tables}", short(&restored.backup))
 }

@@ -72,6 +72,7 @@ impl<'a> Source<'a> {
         let options = CaptureOptions {
             backup: NAME.to_owned(),
             kind: self.kind,
+            tables: Vec::new(),
             taken_at: "2026-01-01T00:00:00.000000Z".to_owned(),
             tool: "annals test".to_owned(),
             log: None,
@@ -114,7 +115,8 @@ pub(crate) fn restore_into(
     database: &str,
 ) -> Result<(), ArchiveError> {
     let spec = spec(&server.url()).with_database(database);
-    let options = RestoreOptions { spec: &spec, settings: SessionSettings::default(), jobs: 2 };
+    let options =
+        RestoreOptions { spec: &spec, settings: SessionSettings::default(), jobs: 2, only: None };
     let source = store.open(NAME)?;
     let mut nobody = NoWatcher;
     let work = restore(archive, source, keys(7), ID, &options, &mut nobody);

@@ -9,3 +9,4 @@ mod objects;
 mod refusals;
 mod round_trip;
 mod stores;
+mod tables;

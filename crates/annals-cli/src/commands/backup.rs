@@ -36,8 +36,16 @@ pub(crate) struct Arguments {
     target: TargetArguments,
 
     /// The schema and where its sequences stand; no rows
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["data", "tables"])]
     schema: bool,
+
+    /// Rows and the tables they stand in; no indexes, constraints, triggers, large objects
+    #[arg(long, conflicts_with = "tables")]
+    data: bool,
+
+    /// The schema, and the rows of these tables only
+    #[arg(long, value_name = "TABLE,…")]
+    tables: Option<String>,
 
     #[command(flatten)]
     jobs: Jobs,
@@ -311,7 +319,13 @@ async fn take(
 ) -> Result<ExitCode, Failure> {
     let options = BackupOptions {
         target: arguments.target.name().map(str::to_owned),
-        kind: if arguments.schema { BackupKind::Schema } else { BackupKind::Full },
+        kind: match (arguments.schema, arguments.data, &arguments.tables) {
+            (true, ..) => BackupKind::Schema,
+            (_, true, _) => BackupKind::Data,
+            (.., Some(_)) => BackupKind::Tables,
+            (.., None) => BackupKind::Full,
+        },
+        tables: arguments.tables.clone(),
         jobs: arguments.jobs.count(),
     };
     let mut interrupt = signals::listen();
@@ -327,8 +341,13 @@ async fn take(
 fn taken_text(document: &BackupDocument) -> String {
     let what = match document.kind {
         "schema" => "schema".to_owned(),
-        _ => format!(
-            "{}, {}",
+        kind => format!(
+            "{}{}, {}",
+            match kind {
+                "data" => "rows only, of ",
+                "tables" => "only the rows of ",
+                _ => "",
+            },
             style::count(usize::try_from(document.tables).unwrap_or(usize::MAX), "table"),
             style::count(usize::try_from(document.rows).unwrap_or(usize::MAX), "row")
         ),
@@ -459,6 +478,14 @@ fn show_text(document: &BackupShowDocument) -> String {
         log["size"]
     ));
     text.push_str(&format!("schema {}\n", word(&manifest["schema_fingerprint"])));
+    let scope: Vec<String> = manifest["scope"].as_array().into_iter().flatten().map(word).collect();
+    let holds = match manifest["kind"].as_str() {
+        Some("schema") => "the schema only, no rows".to_owned(),
+        Some("data") => "rows only, and the tables they stand in".to_owned(),
+        Some("tables") => format!("the schema, and only the rows of {}", scope.join(", ")),
+        _ => "everything".to_owned(),
+    };
+    text.push_str(&format!("holds {holds}\n"));
     text.push_str(&format!("sha256 {}\n", word(&manifest["container"]["sha256"])));
     for table in manifest["tables"].as_array().into_iter().flatten() {
         let content = &table["content"];

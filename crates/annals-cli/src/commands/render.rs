@@ -214,9 +214,12 @@ pub(crate) fn plan(document: &PlanDocument, sql: bool) -> String {
     text.push_str(&notes(&document.notes));
     text.push_str(&notes(&document.surroundings));
     if let Some(kind) = document.backup {
-        text.push_str(&format!(
-            "{FAINT}first: a backup ({kind}) is taken and read again{FAINT:#}\n"
-        ));
+        text.push_str(&match kind {
+            "external" => format!(
+                "{FAINT}first: a backup that somebody else keeps is named (--external-backup){FAINT:#}\n"
+            ),
+            _ => format!("{FAINT}first: a backup ({kind}) is taken and read again{FAINT:#}\n"),
+        });
     }
     text.push_str(&format!(
         "plan {} for {}: {} {}. Nothing was changed.\n",

@@ -6,6 +6,7 @@ use annals_operations::{
 };
 
 use super::backup::{Follows, Jobs};
+use super::restore_rows::{self, Common, RowArguments};
 use super::target::TargetArguments;
 use crate::output::Output;
 use crate::signals;
@@ -20,12 +21,16 @@ use crate::style::{self, BAD, FAINT, GOOD, HINT, NOTE, STRONG};
 /// one transaction. What was there is kept under another name, and the log goes on.
 ///
 /// With --into the target's own database is not touched, and need not be there.
+///
+/// With --tables only rows of these tables come back, into the target as it is: those whose primary key
+/// it does not have, and with --rows changed or all those it has with another content. Without
+/// --yes-restore it says which rows those are. What only the target has is never deleted.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     target: TargetArguments,
 
-    /// Its name, the beginning or the end of it, or latest
+    /// Its name, the beginning or the end of it, or latest: the newest that holds what is wanted
     #[arg(value_name = "BACKUP")]
     backup: String,
 
@@ -38,6 +43,9 @@ pub(crate) struct Arguments {
     yes_restore: Option<String>,
 
     #[command(flatten)]
+    rows: RowArguments,
+
+    #[command(flatten)]
     jobs: Jobs,
 }
 
@@ -46,6 +54,15 @@ pub(crate) async fn run(
     output: &Output,
     arguments: &Arguments,
 ) -> Result<ExitCode, Failure> {
+    if let Some(tables) = &arguments.rows.tables {
+        let common = Common {
+            target: arguments.target.name().map(str::to_owned),
+            backup: &arguments.backup,
+            confirm: arguments.yes_restore.as_deref(),
+            jobs: arguments.jobs.count(),
+        };
+        return restore_rows::run(environment, output, &arguments.rows, tables, common).await;
+    }
     let Some(into) = arguments.into.clone() else {
         return onto_target(environment, output, arguments).await;
     };
@@ -210,10 +227,13 @@ fn human(document: &RestoreDocument) -> String {
         style::count(rows, "row"),
         style::duration(document.duration_us)
     );
-    if !document.schema_compared {
-        text.push_str(&format!(
-            "{NOTE}note{NOTE:#}: the schema was not compared: the server has another major version\n"
-        ));
+    if let Some(scope) = &document.rows_only {
+        text.push_str(&note(&format!(
+            "it is a backup of {scope}: rows and their tables are there, and no indexes, constraints \
+             and triggers"
+        )));
+    } else if !document.schema_compared {
+        text.push_str(&note("the schema was not compared: the server has another major version"));
     }
     if let Some(why) = &document.not_recorded {
         text.push_str(&format!(

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use annals_operations::{Authority, ChangeOptions, SANDBOX_TARGET};
+use annals_operations::{Authority, ChangeOptions, ExternalBackup, SANDBOX_TARGET};
 
 /// Chooses the target.
 #[derive(Debug, Clone, clap::Args)]
@@ -36,6 +36,15 @@ pub(crate) struct ChangeArguments {
     /// Go on although the schema is not as expected; the log says so
     #[arg(long)]
     allow_drift: bool,
+
+    /// The backup of somebody else's this run relies on, where targets.<name>.backup is "external": a restore
+    /// point, the name of a base backup, the id of a snapshot; goes into the log
+    #[arg(long, value_name = "NAME", requires = "backup_evidence")]
+    external_backup: Option<String>,
+
+    /// What shows that it is there; goes into the log
+    #[arg(long, value_name = "TEXT", requires = "external_backup")]
+    backup_evidence: Option<String>,
 }
 
 impl ChangeArguments {
@@ -52,6 +61,11 @@ impl ChangeArguments {
             allow_drift: self.allow_drift,
             emergency: None,
             authority: Authority::None,
+            external: self
+                .external_backup
+                .clone()
+                .zip(self.backup_evidence.clone())
+                .map(|(name, evidence)| ExternalBackup { name, evidence }),
         }
     }
 }

@@ -17,7 +17,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         let direction = if up { Direction::Up } else { Direction::Down };
         Step { run: run(n), step, version, ordinal, direction }
     });
-    (step, 0..45u8, 1..4u64).prop_map(|(step, kind, number)| event_of(step, kind, number))
+    (step, 0..48u8, 1..4u64).prop_map(|(step, kind, number)| event_of(step, kind, number))
 }
 
 fn event_of(step: Step, kind: u8, number: u64) -> Event {
@@ -116,7 +116,7 @@ fn around(step: Step, kind: u8, number: u64) -> Event {
             version: v(number),
         }
         .into(),
-        37..=44 => recovery(run, backup, kind, number),
+        37..=47 => recovery(run, backup, kind, number),
         32 => adopted(step, AdoptionBasis::Declared, true, None),
         _ => adopted(step, AdoptionBasis::Lost, number == 1, None),
     }
@@ -175,6 +175,19 @@ fn recovery(run: RunId, backup: BackupId, kind: u8, number: u64) -> Event {
         41 => {
             let (reason, without) = ("because".to_owned(), WithoutSafeguard::Approval);
             BreakGlassUsed { journal: None, reason, run, without }.into()
+        }
+        45 => {
+            let (rows, tables) = (RowsWanted::All, vec!["public.a".to_owned()]);
+            RowsRestoreStarted { backup, rows, run, tables }.into()
+        }
+        46 => {
+            let table = "public.a".to_owned();
+            let table = RestoredTable { inserted: number, replaced: 1, table };
+            RowsRestored { backup, run, tables: vec![table] }.into()
+        }
+        47 => {
+            let (evidence, lsn, name) = ("seen".to_owned(), "0/1".to_owned(), "base".to_owned());
+            ExternalBackupNamed { evidence, lsn, name, run }.into()
         }
         42 => BreakGlassReviewed { note: "seen".to_owned(), run }.into(),
         _ => ApproversChanged { approvers: number, before: None, list, signatures: Vec::new() }

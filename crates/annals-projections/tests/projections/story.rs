@@ -396,6 +396,7 @@ fn brought_back(story: &mut Story) {
         way: EmergencyWay::Rollback,
     });
     restored(story);
+    rows_restored(story);
     let (list, signatures) = (blob("approvers"), Vec::new());
     story.say(ApproversChanged { approvers: 3, before: None, list, signatures });
 }
@@ -428,6 +429,30 @@ fn restored(story: &mut Story) {
     });
     let outcome = RunOutcome::Succeeded;
     story.say(RunFinished { outcome, reason: None, run: run(20), steps_done: 0 });
+}
+
+/// Rows that somebody deleted are put back; a run relies on a backup of somebody else's.
+fn rows_restored(story: &mut Story) {
+    let (direction, plan) = (Direction::Up, Digest::of(b"rows"));
+    let tables = vec!["public.orders".to_owned(), "public.lines".to_owned()];
+    story.say(RunStarted { direction, plan, run: run(21), steps: 0 });
+    let (backup, rows) = (backup(2), RowsWanted::All);
+    story.say(RowsRestoreStarted { backup, rows, run: run(21), tables: tables.clone() });
+    let table = |(table, inserted): (String, u64)| RestoredTable {
+        inserted,
+        replaced: inserted / 2,
+        table,
+    };
+    let tables = tables.into_iter().zip([1, 4]).map(table).collect();
+    story.say(RowsRestored { backup, run: run(21), tables });
+    let outcome = RunOutcome::Succeeded;
+    story.say(RunFinished { outcome, reason: None, run: run(21), steps_done: 0 });
+    story.say(ExternalBackupNamed {
+        evidence: "pgbackrest info: ok".to_owned(),
+        lsn: "0/1949F80".to_owned(),
+        name: "20260101-000000F".to_owned(),
+        run: run(22),
+    });
 }
 
 /// A rollback is rehearsed; somebody makes an index by hand, and keeps it.

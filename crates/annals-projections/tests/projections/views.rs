@@ -37,7 +37,7 @@ fn the_state_at_the_end_of_the_story_is_told_in_full() {
     assert_eq!(state.home.moved.as_ref().unwrap().to, "postgres:7412345678901234567/app");
     assert_eq!(state.home.store.as_ref().unwrap().format, 2);
     let counts = state.counts;
-    assert_eq!([counts.runs_succeeded, counts.runs_failed, counts.runs_interrupted], [4, 2, 3]);
+    assert_eq!([counts.runs_succeeded, counts.runs_failed, counts.runs_interrupted], [5, 2, 3]);
     assert_eq!([counts.verifications_passed, counts.verifications_failed], [3, 1]);
     let pending: Vec<_> = seen(5).pending(&state.applied).map(|m| m.name.clone()).collect();
     assert_eq!(pending, ["005_audit.sql"]);
