@@ -377,7 +377,7 @@ fn a_schema_changed_by_hand_is_named_object_by_object() {
 const NO_DOCUMENT: [&str; 4] = ["demo", "completions", "export", "help"];
 
 /// Every command, in an order in which each has something to show: its format and exit code.
-const DOCUMENTS: [(&str, &str, i32); 58] = [
+const DOCUMENTS: [(&str, &str, i32); 61] = [
     ("init inner", "annals.init/1", 0),
     ("create ä", "annals.error/1", 3),
     ("plan", "annals.plan/1", 0),
@@ -399,6 +399,9 @@ const DOCUMENTS: [(&str, &str, i32); 58] = [
     ("schema show", "annals.schema/1", 0),
     ("schema diff", "annals.schema_diff/1", 0),
     ("proof 1 --no-record", "annals.proof/1", 0),
+    ("ci validate", "annals.ci_validate/1", 11),
+    ("ci test --out tested.json", "annals.ci_test/1", 0),
+    ("ci comment --test tested.json", "annals.ci_comment/1", 0),
     ("backup", "annals.backup/1", 0),
     ("backup list", "annals.backups/1", 0),
     ("backup show latest", "annals.backup_show/1", 0),

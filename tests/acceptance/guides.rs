@@ -537,3 +537,26 @@ fn the_approvers_guide_is_true() {
     );
     guide.rest(&[]);
 }
+
+#[test]
+fn the_guide_to_the_pipeline_is_true() {
+    let mut guide = Guide::open("pipeline.md", &[]);
+    let folder = guide.folder.path().display().to_string();
+    guide.shell.says("/srv", &folder);
+    guide.shell.run("git init -q -b main shop && cd shop");
+    guide.section("Set it up");
+    guide.block("A change", 0);
+    migration(
+        &guide,
+        &named(&guide, "_create_customers"),
+        "CREATE TABLE customers (id int PRIMARY KEY);\n",
+        "DROP TABLE customers;\n",
+    );
+    guide.block("A change", 1);
+    guide.shell.run("annals sandbox stop");
+    let sql = guide.text("What a mistake looks like", "console");
+    let sql = sql.lines().nth(1).unwrap();
+    migration(&guide, "20261122_210900_add_app", &format!("{sql}\n"), "DROP ROLE app;\n");
+    guide.section("What a mistake looks like");
+    guide.rest(&[]);
+}

@@ -28,6 +28,7 @@ mod harmless;
 mod keys;
 mod large;
 mod outside;
+mod pipeline;
 mod proof;
 mod proof_kinds;
 mod psql;

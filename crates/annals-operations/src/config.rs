@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use annals_anchor::{AnchorPlace, S3Place};
+use annals_anchor::AnchorPlace;
 use annals_approvals::Policy as ApprovalPolicy;
 use annals_events::ProofVerdict;
 use annals_executor::Patience;
@@ -16,9 +16,11 @@ use crate::monitoring::{BudgetTable, GroupTable, HealthTable, Monitoring};
 use crate::safeguard::BackupPolicy;
 use crate::targets::SANDBOX_TARGET;
 
+mod anchors;
 mod approvals;
 mod ci;
 
+use anchors::{AnchorTable, read_anchor};
 use approvals::{ApprovalsTable, read_approvals};
 pub use ci::CiConfig;
 
@@ -123,17 +125,6 @@ struct Document {
     groups: BTreeMap<String, GroupTable>,
     #[serde(default)]
     ci: ci::CiTable,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table")]
-struct AnchorTable {
-    directory: Option<PathBuf>,
-    s3: Option<String>,
-    endpoint: Option<String>,
-    region: Option<String>,
-    #[serde(default)]
-    allow_http: bool,
 }
 
 /// Where the parts of a workspace lie, relative to it.
@@ -701,37 +692,6 @@ fn read_store(
                 Err(value_error(format!("{key}.event_store"), reason))
             }
         },
-    }
-}
-
-/// What the sandbox is to be like; without a word, like the default target or the only one.
-fn read_anchor(name: &str, table: AnchorTable) -> Result<AnchorPlace, ConfigError> {
-    let key = format!("anchors.{name}");
-    check_name(&key, name)?;
-    let refused = |error: annals_anchor::ParsePlaceError| value_error(&key, error.to_string());
-    match (table.directory, table.s3) {
-        (Some(path), None) => {
-            let only_s3 = [table.endpoint.is_some(), table.region.is_some(), table.allow_http];
-            if only_s3.contains(&true) {
-                let reason = "endpoint, region and allow_http belong to s3";
-                return Err(value_error(key, reason));
-            }
-            Ok(AnchorPlace::Directory { path })
-        }
-        (None, Some(url)) => {
-            let parsed: AnchorPlace = url.parse().map_err(refused)?;
-            let AnchorPlace::S3(place) = parsed else {
-                return Err(value_error(
-                    format!("{key}.s3"),
-                    "is s3://bucket or s3://bucket/prefix",
-                ));
-            };
-            let (endpoint, region, allow_http) = (table.endpoint, table.region, table.allow_http);
-            let place = S3Place { endpoint, region, allow_http, ..place };
-            place.check().map_err(refused)?;
-            Ok(AnchorPlace::S3(place))
-        }
-        _ => Err(value_error(key, "needs either directory or s3")),
     }
 }
 

@@ -337,11 +337,6 @@ impl LogHome {
         }
     }
 
-    /// Whether it lies in a folder here: nobody has to be asked.
-    pub(crate) fn is_folder(&self) -> bool {
-        matches!(self, Self::Folder(_))
-    }
-
     /// How far it reaches: grows with every append.
     pub(crate) async fn extent(&self) -> Result<u64, LogFailure> {
         Ok(match self {

@@ -85,7 +85,9 @@ pub fn init_pipelines(
     folder: &Path,
     kinds: &[PipelineKind],
 ) -> Result<Pipelines, Failure> {
-    let workspace = Workspace::find(&environment.folder.join(folder))?;
+    // Without the `.` that stands for "here".
+    let folder: PathBuf = environment.folder.join(folder).components().collect();
+    let workspace = Workspace::find(&folder)?;
     let mut done = Pipelines {
         folder: workspace.folder().to_owned(),
         workspace: workspace.config().workspace.clone(),

@@ -191,6 +191,7 @@ fn bench(arguments: &[String]) -> Result<(), String> {
 fn reference() -> Result<(), String> {
     let mut pages =
         cargo(&["test", "--locked", "--package", "annals-api", "--package", "annals-lint"]);
+    pages.args(["--package", "annals-ci"]);
     run(pages.args(["--test", "reference"]).env("ANNALS_UPDATE_GOLDEN", "1"))?;
     let mut changes = cargo(&["test", "--locked", "--package", "annals-postgres"]);
     changes.args(["--test", "schema", "the_page_of_changes_is_the_table"]);
