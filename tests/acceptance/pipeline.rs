@@ -425,3 +425,42 @@ fn a_hook_lets_no_commit_through_that_would_be_refused() {
     fs::write(folder.path().join(".git/hooks/pre-commit"), "#!/bin/sh\n").unwrap();
     run("init --hook").expect(0).says(&["left alone"]);
 }
+
+/// Every script of a YAML document: strings and lists of them below `script` and `before_script`.
+fn scripts(yaml: &Yaml<'_>, found: &mut Vec<String>) {
+    for (key, value) in yaml.as_mapping().into_iter().flatten() {
+        match (key.as_str(), value.as_sequence()) {
+            (Some("script" | "before_script"), Some(lines)) => found.extend(lines.iter().map(text)),
+            _ => scripts(value, found),
+        }
+    }
+}
+
+#[test]
+fn the_part_for_gitlab_is_yaml_whose_scripts_bash_can_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |line: &str| Annals::new(&program(), folder.path()).args(line).run();
+    run("init --gitlab").expect(0).says(&[".gitlab/database-migrations.yml", "include:"]);
+    let written =
+        fs::read_to_string(folder.path().join(".gitlab/database-migrations.yml")).unwrap();
+    let part = load(&written);
+    let mut found = Vec::new();
+    scripts(&part, &mut found);
+    assert!(found.len() >= 6, "{found:?}");
+    for script in &found {
+        let read = Command::new("bash").args(["-n", "-c", script]).output().unwrap();
+        assert!(read.status.success(), "{script}: {}", String::from_utf8_lossy(&read.stderr));
+    }
+    let all = found.join("\n");
+    for command in
+        ["ci validate", "ci test", "migrate", "verify", "log verify", "rollback --emergency"]
+    {
+        assert!(all.contains(&format!("annals {command}")), "{command}");
+    }
+    let hooks = fs::read_to_string(Path::new(REPOSITORY).join(".pre-commit-hooks.yaml")).unwrap();
+    let hook = load(&hooks);
+    assert_eq!(
+        get(&hook.as_sequence().unwrap()[0], "entry").map(text).unwrap(),
+        "annals ci validate"
+    );
+}
