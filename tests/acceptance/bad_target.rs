@@ -400,7 +400,7 @@ const DOCUMENTS: [(&str, &str, i32); 61] = [
     ("schema diff", "annals.schema_diff/1", 0),
     ("proof 1 --no-record", "annals.proof/1", 0),
     ("ci validate", "annals.ci_validate/1", 0),
-    ("ci test", "annals.ci_test/1", 0),
+    ("ci test", "annals.ci_test/1", 11),
     ("ci comment --test none.json", "annals.error/1", 3),
     ("backup", "annals.backup/1", 0),
     ("backup list", "annals.backups/1", 0),

@@ -445,6 +445,19 @@ fn the_guide_to_backups_is_true() {
     guide.shell.run("annals backup; annals backup verify latest --deep; annals backup");
     guide.section("What may go");
 
+    migration(
+        &guide,
+        "4_lines",
+        "CREATE TABLE lines (id int PRIMARY KEY);\n",
+        "DROP TABLE lines;\n",
+    );
+    guide.shell.run("annals migrate");
+    guide.block("Less than everything", 0);
+    guide.write("shop/annals.toml", &format!("{config}backup = \"external\"\n"));
+    migration(&guide, "5_more", "CREATE TABLE more (id int PRIMARY KEY);\n", "DROP TABLE more;\n");
+    guide.block("Less than everything", 1);
+    guide.write("shop/annals.toml", &config);
+
     guide.shell.run("( ANNALS_FAILPOINT=backup_named annals backup ) 2> /dev/null");
     guide.section("A backup the log does not know");
 
