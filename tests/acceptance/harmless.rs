@@ -533,14 +533,18 @@ fn an_unfinished_index_of_ours_is_dropped_when_its_table_is_free() {
 fn a_file_that_lets_others_in_is_stopped_and_named() {
     let server = Server::start();
     let workspace = workspace(&server, "[timeouts]");
-    let up = "SELECT pg_advisory_unlock_all();\nCREATE TABLE t2 (id int);";
-    workspace.migration("2_t2", &format!("{OFF}{up}"), &format!("{OFF}DROP TABLE t2;"));
+    // A block that ends transactions is outside of any: what it did stays.
+    let up = "DO $$ BEGIN COMMIT; PERFORM pg_advisory_unlock_all(); END $$;";
+    workspace.migration("2_open", &format!("{OFF}{up}"), &format!("{OFF}SELECT 1;"));
     workspace.annals("migrate").run().expect(5).says(&["has released the lock of the run"]);
-    assert_eq!(server.value("SELECT to_regclass('t2') IS NULL"), "true");
-    workspace.annals("migrate").run().expect(0).says(&["applied 2_t2"]);
-    workspace.migration("3_t3", up.replace("t2", "t3").as_str(), "DROP TABLE t3;");
-    let ended = workspace.annals("migrate").run().expect(0);
-    ended.says(&["3_t3 has released the lock of the run"]);
+    workspace.annals("migrate").run().expect(0).says(&["applied 2_open"]);
+    let up = "SELECT pg_advisory_unlock_all();\nCREATE TABLE t3 (id int);";
+    workspace.migration("3_t3", &format!("{OFF}{up}"), &format!("{OFF}DROP TABLE t3;"));
+    workspace.annals("migrate").run().expect(4).says(&["released the lock of the run"]);
+    workspace.migration("3_t3", up, "DROP TABLE t3;");
+    let ended = workspace.annals("migrate").run().expect(4);
+    ended.says(&["3_t3", "released the lock of the run", "pg_advisory_unlock(key)"]);
+    assert_eq!(server.value("SELECT to_regclass('t3') IS NULL"), "true");
 }
 
 #[test]

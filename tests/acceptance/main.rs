@@ -48,3 +48,4 @@ mod tamper;
 mod together;
 mod tour;
 mod upgrade;
+mod witness;

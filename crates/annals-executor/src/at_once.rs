@@ -9,13 +9,14 @@ use annals_events::{
     Effect, Event, ReconciledAs, RecordedError, StepFailed, StepReconciled, StepSucceeded,
 };
 use annals_migrations::{Plan, PlannedStep};
+use annals_postgres::{Fault, MayHave, StepCommit, Witness};
 
 use crate::context::{Intent, Recorder};
 use crate::failpoint;
-use crate::run::{RunEnd, Stage, StepEnd};
+use crate::run::{RunEnd, Stage, StepEnd, Unrecorded, may_have};
 use crate::transaction::{
     CANCELLED_COMMIT, Lost, Unworked, ask_for_row, before_another, gone, inside, is_cancelled,
-    roll_back, sent_commit,
+    regain, roll_back, sent_commit,
 };
 use crate::watch::{Eyes, Manner};
 
@@ -74,7 +75,8 @@ async fn attempt<R: Recorder, P: crate::Progress>(
     intents: &[Intent],
 ) -> Result<Together, (usize, Lost)> {
     let mut durations = Vec::with_capacity(plan.steps.len());
-    let mut transaction = String::new();
+    let (mut transaction, mut places) = (String::new(), Vec::with_capacity(plan.steps.len()));
+    let mut may = MayHave::default();
     for (at, (step, intent)) in plan.steps.iter().zip(intents).enumerate() {
         stage.progress.step_started(step, at, plan.steps.len());
         let clock = Instant::now();
@@ -82,7 +84,11 @@ async fn attempt<R: Recorder, P: crate::Progress>(
         let (pid, manner) = (session.facts().backend_pid, Manner::GivesWay);
         let eyes = Eyes { watcher, context, progress: *progress, interrupt, step, pid, manner };
         match inside(session, eyes, (step, at, *intent), at > 0).await {
-            Ok(same) => transaction = same,
+            Ok(begun) => {
+                transaction = begun.transaction;
+                places.push(begun.place);
+                may = may.or(may_have(step));
+            }
             Err(Unworked::Gone(fault)) => return Ok(stopped(stage, plan, at, gone(&fault))),
             Err(Unworked::End(end)) => {
                 roll_back(stage.session).await;
@@ -97,13 +103,23 @@ async fn attempt<R: Recorder, P: crate::Progress>(
     }
     failpoint::hit("before_commit");
     let last = plan.steps.len() - 1;
-    let refused = match sent_commit(stage, &plan.steps[last], &transaction).await {
+    let (lock, witness) = (stage.context.lock, Witness::Ledger(&places));
+    let commit = StepCommit { transaction: &transaction, lock, witness, may };
+    let refused = match sent_commit(stage, &plan.steps[last], &commit).await {
         Ok(true) => return Ok(succeeded(stage, plan, &durations, &transaction)),
         Ok(false) => return Ok(settled(stage, plan, &transaction).await),
         Err(fault) if is_cancelled(stage, &fault) => {
             let reason = CANCELLED_COMMIT.to_owned();
             StepEnd::Interrupted { effect: Effect::None, reason }
         }
+        Err(Fault::LockReleased) => match regain(stage).await {
+            Ok(()) => StepEnd::failed(&Fault::LockReleased, &plan.steps[last], None),
+            Err(error) => {
+                let (step, unrecorded) = (last, Unrecorded::Stopped);
+                let end = RunEnd::NotRecorded { step, unrecorded, error };
+                return Ok(Together::ended(end, Vec::new(), 0));
+            }
+        },
         Err(fault) => StepEnd::failed(&fault, &plan.steps[last], None),
     };
     match Unworked::from(refused) {

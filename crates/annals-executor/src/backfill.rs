@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use annals_events::Effect;
 use annals_migrations::{PlannedStep, StatementClass, with_bounds};
-use annals_postgres::{BackfillKey, BackfillProgress, Fault, KeyLook, NewLedgerRow, StatementRow};
+use annals_postgres::{
+    BackfillKey, BackfillProgress, Fault, KeyLook, NewLedgerRow, StatementRow, StepCommit, Witness,
+};
 
 use crate::context::{Advance, Intent, Progress};
 use crate::failpoint;
-use crate::run::{Stage, StepEnd, ledger_row, limits};
+use crate::run::{Stage, StepEnd, ledger_row, limits, may_have};
 use crate::statements::{begun_as, refused};
 use crate::transaction::{Lost, Stopped, again};
 use crate::watch::{Ended, Eyes, Manner, watched};
@@ -216,7 +218,10 @@ async fn one_batch<R, P: Progress>(
         Ok(Some((progress, transaction))) => {
             failpoint::hit("before_batch_commit");
             // When its answer is lost, the row tells the next run whether the batch was kept.
-            stage.session.commit_step(&transaction).await.map_err(Stopped::Fault)?;
+            let (lock, may) = (stage.context.lock, may_have(step));
+            let (transaction, witness) = (transaction.as_str(), Witness::Moving);
+            let commit = StepCommit { transaction, lock, witness, may };
+            stage.session.commit_step(&commit).await.map_err(Stopped::Fault)?;
             Ok(Some(progress))
         }
         Ok(None) => {

@@ -48,6 +48,15 @@ pub enum ReconcileError {
         /// The step's transaction.
         transaction: String,
     },
+    /// The step's transaction has committed, and its ledger row is not there.
+    #[error(
+        "transaction {transaction} has committed, and the ledger row it wrote is not there: something \
+         has removed it, and the step it was for has taken effect"
+    )]
+    RowRemoved {
+        /// The step's transaction.
+        transaction: String,
+    },
     /// A backend of the run outlives its process, and has lost the lock.
     #[error("backend {pid} of run {run} is still there ({state}): its step may still take effect")]
     StillAtWork {
@@ -74,7 +83,9 @@ pub(crate) async fn settle_commit(
         match ask(context, identity, key, transaction).await {
             Ok(settled) => return Ok(settled),
             Err(
-                error @ (ReconcileError::OtherDatabase { .. } | ReconcileError::Rewound { .. }),
+                error @ (ReconcileError::OtherDatabase { .. }
+                | ReconcileError::Rewound { .. }
+                | ReconcileError::RowRemoved { .. }),
             ) => return Err(error),
             Err(error) if Instant::now() >= deadline => return Err(error),
             Err(error) => tracing::info!(%error, "asking again what became of a commit"),
@@ -111,7 +122,14 @@ async fn ask(
             session.close().await;
             return Err(ReconcileError::Rewound { transaction });
         }
-        Fate::Known(_) => installed && has_row(&mut session, context.workspace, key).await?,
+        Fate::Known(status) => {
+            let stands = installed && has_row(&mut session, context.workspace, key).await?;
+            if !stands && status == TransactionStatus::Committed {
+                session.close().await;
+                return Err(ReconcileError::RowRemoved { transaction });
+            }
+            stands
+        }
     };
     session.close().await;
     let found = if ledger_row { ReconciledAs::TookEffect } else { ReconciledAs::NoEffect };

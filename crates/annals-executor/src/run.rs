@@ -7,7 +7,7 @@ use annals_events::{
     StepFailed, StepKey, StepMode, StepStarted, StepSucceeded,
 };
 use annals_migrations::{Plan, PlannedStep};
-use annals_postgres::{Fault, NewLedgerRow, Session, TransactionLimits};
+use annals_postgres::{Fault, MayHave, NewLedgerRow, Session, TransactionLimits};
 
 use crate::at_once::{self, Together};
 use crate::context::{Intent, Progress, Recorder, RecorderError, RunContext};
@@ -182,12 +182,6 @@ pub async fn execute<R: Recorder, P: Progress>(
 /// Finds and takes away what `who` has left in the session: a lock of a file's must not outlive its
 /// step, and nobody should wonder where a temporary table has gone.
 async fn clear_leftovers<R, P: Progress>(stage: &mut Stage<'_, R, P>, who: &str) {
-    if let Ok(false) = stage.session.holds_lock(stage.context.lock).await {
-        let released = "has released the lock of the run (pg_advisory_unlock_all, DISCARD ALL): \
-                        others could have begun beside it";
-        stage.progress.notice("warning", &format!("{who} {released}"));
-        stage.notes.push(format!("{who} {released}"));
-    }
     match stage.session.clear_leftovers(stage.context.lock).await {
         Ok(left) if left.is_empty() => {}
         Ok(left) => stage.notes.push(format!("{who} left in the session: {left}; reset")),
@@ -298,11 +292,25 @@ const SEARCHED_BYTES: usize = 16 << 10;
 /// Whether the session is looked at right behind this step, for one round trip more. What a function
 /// leaves that no word tells of is found at the end of the run.
 fn leftovers_are_likely(step: &PlannedStep) -> bool {
-    step.statements.iter().any(|statement| {
-        let text = &statement.sql[..statement.sql.floor_char_boundary(SEARCHED_BYTES)];
-        let text = text.to_ascii_lowercase();
+    searched(step).any(|text| {
         text.trim_start().starts_with("set") || LEAVING.iter().any(|word| text.contains(word))
     })
+}
+
+/// What the step's statements are searched for, in lower case.
+fn searched(step: &PlannedStep) -> impl Iterator<Item = String> {
+    step.statements.iter().map(|statement| {
+        statement.sql[..statement.sql.floor_char_boundary(SEARCHED_BYTES)].to_ascii_lowercase()
+    })
+}
+
+/// What the step may have done to the session when it commits. Of a streamed file, of which nothing
+/// is kept here, everything.
+pub(crate) fn may_have(step: &PlannedStep) -> MayHave {
+    if step.streamed.is_some() {
+        return MayHave::ALL;
+    }
+    searched(step).fold(MayHave::default(), |may, text| may.or(MayHave::of(&text)))
 }
 
 /// Before each step: a stop was asked for, or the lock is no longer ours, which a step in a
@@ -408,7 +416,11 @@ fn take_in<R, P: Progress>(
         }
         StepEnd::InDoubt { reason } => Some((RunEnd::InDoubt { step: at, reason }, 0, true)),
         StepEnd::NotRecorded(error) | StepEnd::IntentNotDurable(error) => {
-            Some((not_recorded((place, Unrecorded::HalfDone), error), 0, false))
+            let unrecorded = match step.mode {
+                StepMode::Transactional => Unrecorded::Stopped,
+                StepMode::StatementByStatement => Unrecorded::HalfDone,
+            };
+            Some((not_recorded((place, unrecorded), error), 0, false))
         }
         StepEnd::NotBegun { reason, is_session_over } => {
             let error = RecordedError::of_message(&reason);
@@ -505,9 +517,7 @@ pub(crate) fn describe(
         Fault::Server(error) => {
             (Some(error.code.clone()), error.hint.clone(), error.message.clone())
         }
-        Fault::Connection(_) | Fault::Ended { .. } | Fault::Protocol(_) => {
-            (None, None, fault.to_string())
-        }
+        fault => (None, fault.way_out().map(str::to_owned), fault.to_string()),
     };
     let line = planned.map(|planned| line_of(fault, planned.line, &planned.sql));
     let statement = statement.map(|at| at as u64 + 1);

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use annals_events::RecordedError;
 use annals_migrations::{Cut, PlannedStatement, PlannedStep, StreamedFile, open_streamed};
-use annals_postgres::{CopyIn, Fault, Session, StepBeginning, StepFault};
+use annals_postgres::{Begun, CopyIn, Fault, Session, StepBeginning, StepFault};
 
 use crate::failpoint;
 use crate::interrupt::Interrupt;
@@ -69,24 +69,24 @@ pub(crate) fn line_of(fault: &Fault, line: u32, sql: &str) -> u64 {
     u64::from(line) + within
 }
 
-/// Begins the transaction of a step and sends all of its statements; returns the transaction's id.
+/// Begins the transaction of a step and sends all of its statements; returns the transaction and
+/// where its ledger row stands.
 pub(crate) async fn send(
     session: &mut Session,
     beginning: &StepBeginning<'_>,
     step: &PlannedStep,
     folder: &Path,
     interrupt: &Interrupt,
-) -> Result<String, SendFault> {
+) -> Result<Begun, SendFault> {
     if let Some(file) = &step.streamed {
-        let transaction = session.begin_step(beginning, &[]).await.map_err(SendFault::Step)?;
+        let begun = session.begin_step(beginning, &[]).await.map_err(SendFault::Step)?;
         Stream::new(session, interrupt).send(folder, file).await?;
-        return Ok(transaction);
+        return Ok(begun);
     }
     let takes_data = |statement: &PlannedStatement| statement.data.is_some();
     let first = step.statements.iter().position(takes_data).unwrap_or(step.statements.len());
     let (at_once, mut rest) = step.statements.split_at(first);
-    let transaction =
-        session.begin_step(beginning, &texts(at_once)).await.map_err(SendFault::Step)?;
+    let begun = session.begin_step(beginning, &texts(at_once)).await.map_err(SendFault::Step)?;
     while let Some((statement, behind)) = rest.split_first() {
         let number = step.statements.len() - rest.len();
         if interrupt.requested() {
@@ -107,7 +107,7 @@ pub(crate) async fn send(
         }
         failpoint::hit("after_message");
     }
-    Ok(transaction)
+    Ok(begun)
 }
 
 fn texts(statements: &[PlannedStatement]) -> Vec<&str> {

@@ -15,7 +15,7 @@ use crate::context::{Intent, Recorder};
 use crate::failpoint;
 use crate::objection::{Objection, objection};
 use crate::run::{Stage, StepEnd, UNIQUE_VIOLATION, already_taken, describe, ledger_row, limits};
-use crate::transaction::{Lost, Stopped, again, commit, commit_alone, run_giving_way};
+use crate::transaction::{Lost, Stopped, again, commit, commit_alone, regain, run_giving_way};
 use crate::{backfill, concurrent};
 
 pub(crate) async fn run<R: Recorder, P: crate::Progress>(
@@ -56,9 +56,12 @@ async fn all<R: Recorder, P: crate::Progress>(
 async fn check_lock<R, P>(stage: &mut Stage<'_, R, P>) -> Result<(), StepEnd> {
     let message = match stage.session.holds_lock(stage.context.lock).await {
         Ok(true) => return Ok(()),
-        Ok(false) => "a statement of the file has released the lock of the run \
-                      (pg_advisory_unlock_all, DISCARD ALL): nothing behind it was run"
-            .to_owned(),
+        Ok(false) => {
+            regain(stage).await.map_err(StepEnd::NotRecorded)?;
+            "a statement of the file has released the lock of the run (pg_advisory_unlock_all, DISCARD \
+             ALL): nothing behind it was run"
+                .to_owned()
+        }
         Err(fault) => fault.to_string(),
     };
     Err(refused(message, Effect::Partial))
@@ -214,16 +217,26 @@ async fn attempt<R, P: crate::Progress>(
     stage.session.begin(limits(step)).await.map_err(Stopped::Fault)?;
     let ledger = ledger_row(stage.context, step, at, intent);
     let work = async {
-        stage.session.insert_statement_row(&ledger, row).await.map_err(Stopped::Fault)?;
-        run_giving_way(stage, step, n).await
+        let begun = stage.session.insert_statement_row(&ledger, row).await;
+        let begun = begun.map_err(Stopped::Fault)?;
+        run_giving_way(stage, step, n).await.map(|()| begun)
     };
-    if let Err(stopped) = work.await {
-        // The server has rolled back already, or does when it notices that we are gone.
-        let _ = stage.session.roll_back().await;
-        return Err(stopped);
-    }
+    let begun = match work.await {
+        Ok(begun) => begun,
+        Err(stopped) => {
+            // The server has rolled back already, or does when it notices that we are gone.
+            let _ = stage.session.roll_back().await;
+            return Err(stopped);
+        }
+    };
     failpoint::hit("after_statement_effect");
-    commit_alone(stage, step).await
+    match commit_alone(stage, step, &begun).await {
+        Err(Stopped::Fault(Fault::LockReleased)) => match regain(stage).await {
+            Ok(()) => Err(Stopped::Fault(Fault::LockReleased)),
+            Err(taken) => Err(Stopped::Taken(taken)),
+        },
+        committed => committed,
+    }
 }
 
 /// The statement alone, then its row. `begun`: an earlier run recorded its intent.
@@ -261,12 +274,12 @@ async fn write_ledger_row<R, P: crate::Progress>(
         stage.session.begin(limits(step)).await?;
         stage.session.insert_ledger_row(&row).await
     };
-    let transaction = match written.await {
-        Ok(transaction) => transaction,
+    let begun = match written.await {
+        Ok(begun) => begun,
         Err(fault) => return row_not_written(stage, step, &fault).await,
     };
     failpoint::hit("before_commit");
-    match commit(stage, step, at, transaction).await {
+    match commit(stage, step, at, begun).await {
         Ok(end) => end,
         Err(fault) => row_not_written(stage, step, &fault).await,
     }

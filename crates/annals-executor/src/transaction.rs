@@ -13,14 +13,17 @@ use std::time::{Duration, Instant};
 
 use annals_events::{Effect, Evidence, ReconciledAs, RecordedError, StepMode, StepReconciled};
 use annals_migrations::{PlannedStep, relations};
-use annals_postgres::{Blocker, Fault, Session, StepBeginning, StepFault};
+use annals_postgres::{
+    Begun, Blocker, Fault, Session, StepBeginning, StepCommit, StepFault, Witness,
+};
 
-use crate::context::{Intent, Recorder};
+use crate::context::{Intent, Recorder, RecorderError};
 use crate::failpoint;
 use crate::reconcile::{ReconcileError, settle_commit};
 use crate::retry::{Enough, LOCK_NOT_AVAILABLE, lost_to_others};
 use crate::run::{
-    Stage, StepEnd, UNIQUE_VIOLATION, already_taken, describe, key, ledger_row, limits, shorten,
+    Stage, StepEnd, UNIQUE_VIOLATION, already_taken, describe, key, ledger_row, limits, may_have,
+    shorten,
 };
 use crate::send::{SendFault, send};
 use crate::watch::{Ended, Eyes, Manner, named, watched};
@@ -156,8 +159,8 @@ async fn attempt<R: Recorder, P: crate::Progress>(
     let work = inside(session, eyes, (step, at, intent), false);
     // In this order: the message is on its way when the disk is asked.
     let (worked, durable) = tokio::join!(work, durable);
-    let transaction = match (worked, durable) {
-        (Ok(transaction), Ok(())) => transaction,
+    let begun = match (worked, durable) {
+        (Ok(begun), Ok(())) => begun,
         (worked, durable) => {
             if !matches!(worked, Err(Unworked::Gone(_))) {
                 roll_back(session).await;
@@ -172,7 +175,7 @@ async fn attempt<R: Recorder, P: crate::Progress>(
         }
     };
     failpoint::hit("before_commit");
-    let refused = match commit(stage, step, at, transaction).await {
+    let refused = match commit(stage, step, at, begun).await {
         Ok(end) => return Ok(end),
         Err(fault) => StepEnd::failed(&fault, step, None),
     };
@@ -234,7 +237,7 @@ async fn given_up<R, P>(
     NoMore::GivenUp(error, hint)
 }
 
-/// Commits `transaction`, which holds the step's ledger row; where the answer is lost, the target is
+/// Commits the transaction that holds the step's ledger row; where the answer is lost, the target is
 /// asked for that row.
 ///
 /// # Errors
@@ -244,9 +247,13 @@ pub(crate) async fn commit<R, P: crate::Progress>(
     stage: &mut Stage<'_, R, P>,
     step: &PlannedStep,
     at: usize,
-    transaction: String,
+    Begun { transaction, place }: Begun,
 ) -> Result<StepEnd, Fault> {
-    match sent_commit(stage, step, &transaction).await {
+    let (places, lock) = ([place], stage.context.lock);
+    let may = may_have(step);
+    let witness = Witness::Ledger(&places);
+    let commit = StepCommit { transaction: &transaction, lock, witness, may };
+    match sent_commit(stage, step, &commit).await {
         Ok(true) => Ok(StepEnd::Done { transaction }),
         Ok(false) => Ok(settle(stage, step, at, &transaction).await),
         Err(fault) if is_cancelled(stage, &fault) => {
@@ -257,7 +264,30 @@ pub(crate) async fn commit<R, P: crate::Progress>(
             };
             Ok(StepEnd::Interrupted { effect, reason: CANCELLED_COMMIT.to_owned() })
         }
+        Err(Fault::LockReleased) => match regain(stage).await {
+            Ok(()) => Err(Fault::LockReleased),
+            Err(taken) => Ok(StepEnd::NotRecorded(taken)),
+        },
         Err(fault) => Err(fault),
+    }
+}
+
+/// Takes the lock again that a file has given back.
+///
+/// # Errors
+///
+/// Somebody else has it: the log is theirs now, and they settle what this run has left open.
+pub(crate) async fn regain<R, P>(stage: &mut Stage<'_, R, P>) -> Result<(), RecorderError> {
+    let lock = stage.context.lock;
+    match stage.session.try_lock(lock).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(RecorderError {
+            message:
+                "the file has released the lock of the run, and another run holds it now; that \
+                      one settles this step"
+                    .to_owned(),
+        }),
+        Err(fault) => Err(RecorderError { message: fault.to_string() }),
     }
 }
 
@@ -272,16 +302,20 @@ pub(crate) fn is_cancelled<R, P>(stage: &Stage<'_, R, P>, fault: &Fault) -> bool
     stage.interrupt.requested() && fault.code() == Some(QUERY_CANCELED)
 }
 
-/// Commits what stands by itself. When a stop is asked for meanwhile, the commit is cancelled like
-/// any statement, and the server's answer decides.
+/// Commits the statement whose row stands at `begun`. When a stop is asked for meanwhile, the commit
+/// is cancelled like any statement, and the server's answer decides.
 pub(crate) async fn commit_alone<R, P: crate::Progress>(
     stage: &mut Stage<'_, R, P>,
     step: &PlannedStep,
+    begun: &Begun,
 ) -> Result<(), Stopped> {
     let Stage { session, context, progress, interrupt, watcher, .. } = stage;
     let (pid, manner) = (session.facts().backend_pid, Manner::Stays);
     let eyes = Eyes { watcher, context, progress: *progress, interrupt, step, pid, manner };
-    match answer(watched(session.commit(), eyes).await) {
+    let (transaction, witness) = (begun.transaction.as_str(), Witness::Statement(&begun.place));
+    let (lock, may) = (context.lock, may_have(step));
+    let commit = StepCommit { transaction, lock, witness, may };
+    match answer(watched(session.commit_step(&commit), eyes).await) {
         Err(fault) if is_cancelled(stage, &fault) => Err(Stopped::OnRequest),
         committed => committed.map_err(Stopped::Fault),
     }
@@ -311,12 +345,12 @@ fn answer(ended: Ended<Result<(), Fault>>) -> Result<(), Fault> {
 pub(crate) async fn sent_commit<R, P: crate::Progress>(
     stage: &mut Stage<'_, R, P>,
     step: &PlannedStep,
-    transaction: &str,
+    commit: &StepCommit<'_>,
 ) -> Result<bool, Fault> {
     let Stage { session, context, progress, interrupt, watcher, .. } = stage;
     let (pid, manner) = (session.facts().backend_pid, Manner::Stays);
     let eyes = Eyes { watcher, context, progress: *progress, interrupt, step, pid, manner };
-    let committed = answer(watched(session.commit_step(transaction), eyes).await);
+    let committed = answer(watched(session.commit_step(commit), eyes).await);
     match committed {
         Ok(()) => Ok(true),
         Err(fault) if is_cancelled(stage, &fault) => {
@@ -333,13 +367,13 @@ pub(crate) async fn sent_commit<R, P: crate::Progress>(
 }
 
 /// The step's work up to its commit, in one message where there is no data; returns its
-/// transaction. `is_open`: an earlier step has begun it.
+/// transaction and where its ledger row stands. `is_open`: an earlier step has begun it.
 pub(crate) async fn inside<P: crate::Progress>(
     session: &mut Session,
     eyes: Eyes<'_, P>,
     (step, at, intent): (&PlannedStep, usize, Intent),
     is_open: bool,
-) -> Result<String, Unworked> {
+) -> Result<Begun, Unworked> {
     let (context, limit_ms) = (eyes.context, eyes.context.patience.max_blocking_ms);
     let row = ledger_row(context, step, at, intent);
     let beginning = StepBeginning { limits: limits(step), lock: context.lock, row: &row, is_open };
@@ -357,7 +391,7 @@ pub(crate) async fn inside<P: crate::Progress>(
     };
     let worked = watched(work, eyes).await;
     match worked {
-        Ended::Done(Ok(transaction)) if !interrupt.requested() => Ok(transaction),
+        Ended::Done(Ok(begun)) if !interrupt.requested() => Ok(begun),
         // It was done when the cancel was on its way: that may still hit the commit.
         Ended::GaveWay(Some(Ok(_))) if !interrupt.requested() => {
             let nothing = (RecordedError::of_message(String::new()), None);
@@ -486,6 +520,8 @@ pub(crate) enum Stopped {
     GivenUp(RecordedError, Option<String>),
     /// A stop was asked for, and the statement was cancelled.
     OnRequest,
+    /// It left nothing, and another run holds the lock.
+    Taken(RecorderError),
 }
 
 impl From<NoMore> for Stopped {
@@ -512,6 +548,7 @@ impl Stopped {
                 let reason = format!("stopped on request in statement {}", statement + 1);
                 StepEnd::Interrupted { effect, reason }
             }
+            Self::Taken(error) => StepEnd::NotRecorded(error),
         }
     }
 }

@@ -19,6 +19,7 @@ mod outside;
 mod plan;
 mod position;
 mod relations;
+mod reserved;
 mod set;
 mod sql;
 mod stream;

@@ -16,7 +16,7 @@ use crate::cut::{Cut, CutError, Cutter, Remark};
 use crate::directives::{self, Directives};
 use crate::enum_values::EnumValues;
 use crate::plan::StreamedFile;
-use crate::{backfill, outside};
+use crate::{backfill, outside, reserved};
 
 /// One statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -398,6 +398,9 @@ fn classify(node: &SyntaxNode) -> Result<StatementClass, String> {
              (or, with `-- annals: transaction=off`, statement by statement); remove it"
             .to_owned())
     };
+    if let Some(objection) = reserved::objection(node) {
+        return Err(objection);
+    }
     match node.kind() {
         K::BEGIN
         | K::COMMIT_TRANSACTION

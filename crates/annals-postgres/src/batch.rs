@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use futures_util::StreamExt;
 use sqlx::postgres::PgRow;
-use sqlx::{AssertSqlSafe, Either, Row, raw_sql};
+use sqlx::{AssertSqlSafe, Either, raw_sql};
 
+use crate::commit::Begun;
 use crate::fault::Fault;
 use crate::ledger::NewLedgerRow;
 use crate::lock::LockKey;
@@ -47,7 +48,7 @@ pub struct StepBeginning<'a> {
 }
 
 /// SQLSTATE of a setting with a value it cannot have: how a check inside a message stops it.
-const INVALID_PARAMETER: &str = "22023";
+pub(crate) const INVALID_PARAMETER: &str = "22023";
 
 /// `text` as a constant, whatever `standard_conforming_strings` is set to.
 pub(crate) fn literal(text: &str) -> String {
@@ -88,7 +89,8 @@ impl Session {
 
     /// Opens the transaction of a step and runs `statements` in it, in one message: the session as
     /// it began, whatever ran on it before, `BEGIN`, the limits, the check that the lock is still
-    /// this backend's, the ledger row, then the file. Returns the transaction's id.
+    /// this backend's, the ledger row, then the file. Returns the transaction and where that
+    /// row stands.
     ///
     /// A commit will be durable when it is acknowledged: `synchronous_commit` is raised to `on`
     /// where it is weaker, and left where it is stricter.
@@ -100,7 +102,7 @@ impl Session {
         &mut self,
         beginning: &StepBeginning<'_>,
         statements: &[&str],
-    ) -> Result<String, StepFault> {
+    ) -> Result<Begun, StepFault> {
         let mut sql = self.reset_sql();
         // Statements before the file's own, counted as the server completes them.
         let mut before = self.reset_len();
@@ -136,13 +138,15 @@ impl Session {
             chars += statement.chars().count() + 3;
         }
         let end = self.run_batch(sql, Some(row)).await;
+        // Refused before BEGIN: of a message that cannot be parsed, say, nothing is executed.
+        self.nothing_open = !beginning.is_open && end.fault.is_some() && end.completed < lock_check;
         let Some(fault) = end.fault else {
             let expected = before + statements.len();
             if end.completed != expected {
                 let odd = format!("{} of {expected} statements were completed", end.completed);
                 return Err(StepFault::Beginning(Fault::Protocol(odd)));
             }
-            return transaction_of(end.row).map_err(StepFault::Beginning);
+            return begun_by(end.row).map_err(StepFault::Beginning);
         };
         match end.completed.checked_sub(before) {
             Some(at) if at < statements.len() => {
@@ -163,45 +167,11 @@ impl Session {
             _ => Err(StepFault::Beginning(fault)),
         }
     }
-
-    /// Commits transaction `xid`, after checking that it is still the one of this backend and that
-    /// its commit will be durable when it is acknowledged, whatever the file has set: one message.
-    ///
-    /// The next message is read by the server before anything in it is executed, so what decides
-    /// how it is read is put right here.
-    ///
-    /// # Errors
-    ///
-    /// [`Fault::Ended`] when the transaction was ended behind our back; after
-    /// [`Fault::Connection`] the outcome is unknown.
-    pub async fn commit_step(&mut self, xid: &str) -> Result<(), Fault> {
-        let sql = format!(
-            "SELECT pg_catalog.set_config('synchronous_commit', CASE \
-             WHEN pg_catalog.pg_backend_pid() <> {} OR \
-             pg_catalog.pg_current_xact_id_if_assigned()::text IS DISTINCT FROM {} \
-             THEN 'not the transaction annals began' \
-             WHEN pg_catalog.current_setting('synchronous_commit') IN ('off', 'local') THEN 'on' \
-             ELSE pg_catalog.current_setting('synchronous_commit') END, true), \
-             pg_catalog.set_config('standard_conforming_strings', 'on', false), \
-             pg_catalog.set_config('client_encoding', 'UTF8', false); COMMIT",
-            self.facts().backend_pid,
-            literal(xid),
-        );
-        let end = self.run_batch(sql, None).await;
-        match end.fault {
-            None if end.completed == 2 => Ok(()),
-            None => Err(Fault::Protocol("the server did not say that it committed".to_owned())),
-            Some(fault) if end.completed == 0 && fault.code() == Some(INVALID_PARAMETER) => {
-                Err(Fault::Ended { transaction: xid.to_owned() })
-            }
-            Some(fault) => Err(fault),
-        }
-    }
 }
 
-fn transaction_of(row: Option<PgRow>) -> Result<String, Fault> {
+fn begun_by(row: Option<PgRow>) -> Result<Begun, Fault> {
     let row = row.ok_or_else(|| Fault::Protocol("the ledger row has no transaction".to_owned()))?;
-    Ok(row.try_get::<String, _>(0)?)
+    Begun::read(&row)
 }
 
 #[cfg(test)]

@@ -169,12 +169,10 @@ impl Endpoint {
                 user: self.options.get_username().to_owned(),
                 reason: error.message,
             },
-            fault @ (Fault::Server(_) | Fault::Ended { .. }) => {
-                ConnectError::Unusable { address, reason: fault.to_string() }
-            }
             Fault::Connection(reason) | Fault::Protocol(reason) => {
                 ConnectError::Unreachable { address, reason }
             }
+            fault => ConnectError::Unusable { address, reason: fault.to_string() },
         }
     }
 

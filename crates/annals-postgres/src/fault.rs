@@ -50,6 +50,22 @@ pub enum Fault {
         /// The one that should be open (`xid8`, in decimal).
         transaction: String,
     },
+    /// Something in the transaction has given the run's lock back. Nothing was committed.
+    #[error(
+        "it has released the lock of the run (pg_advisory_unlock_all, DISCARD ALL): others could have \
+         begun beside it"
+    )]
+    LockReleased,
+    /// Something in the transaction has removed or changed the row annals wrote in it. Nothing was
+    /// committed.
+    #[error(
+        "it has removed or changed the row annals wrote for it in the schema annals: nobody could \
+         say later that it took effect"
+    )]
+    RowChanged,
+    /// The transaction ends as a role that may not read the ledger. Nothing was committed.
+    #[error("it ends as another role, which may not read the schema annals")]
+    RoleLeft,
     /// The answer has another form than expected.
     #[error("unexpected answer from the server: {0}")]
     Protocol(String),
@@ -60,7 +76,7 @@ impl Fault {
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Server(error) => Some(&error.code),
-            Self::Connection(_) | Self::Ended { .. } | Self::Protocol(_) => None,
+            _ => None,
         }
     }
 
@@ -68,7 +84,7 @@ impl Fault {
     pub(crate) fn position(&self) -> Option<usize> {
         match self {
             Self::Server(error) => error.position,
-            Self::Connection(_) | Self::Ended { .. } | Self::Protocol(_) => None,
+            _ => None,
         }
     }
 
@@ -80,6 +96,22 @@ impl Fault {
         self
     }
 
+    /// What to write instead, where a file has done to its transaction what it must not.
+    pub fn way_out(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::LockReleased => {
+                "give back the locks the file has taken, by their keys: pg_advisory_unlock(key)"
+            }
+            Self::RowChanged => "what is in the schema annals is for annals alone to change",
+            Self::RoleLeft => "end the function that changes the role with RESET ROLE",
+            Self::Ended { .. } => {
+                "each file is one transaction, which annals begins and ends; take COMMIT and ROLLBACK \
+                 out of its blocks and procedures"
+            }
+            Self::Server(_) | Self::Connection(_) | Self::Protocol(_) => return None,
+        })
+    }
+
     /// Whether the server itself has said no, and goes on serving this session: then nothing of what
     /// was refused took effect.
     ///
@@ -88,7 +120,7 @@ impl Fault {
     pub fn is_verdict(&self) -> bool {
         match self {
             Self::Server(error) => !error.code.starts_with("08") && !self.ends_session(),
-            Self::Ended { .. } => true,
+            Self::Ended { .. } | Self::LockReleased | Self::RowChanged | Self::RoleLeft => true,
             Self::Connection(_) | Self::Protocol(_) => false,
         }
     }
@@ -99,7 +131,11 @@ impl Fault {
             // Class 57P: the server is shutting down or an administrator ended the session.
             Self::Server(error) => error.is_fatal || error.code.starts_with("57P"),
             Self::Connection(_) => true,
-            Self::Ended { .. } | Self::Protocol(_) => false,
+            Self::Ended { .. }
+            | Self::LockReleased
+            | Self::RowChanged
+            | Self::RoleLeft
+            | Self::Protocol(_) => false,
         }
     }
 }

@@ -6,6 +6,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row, raw_sql};
 
 use crate::batch::literal;
+use crate::commit::Begun;
 use crate::fault::Fault;
 use crate::session::Session;
 
@@ -203,12 +204,12 @@ pub struct StatementRow {
 }
 
 impl NewLedgerRow<'_> {
-    /// Writes the row and returns the transaction's id.
+    /// Writes the row and returns the transaction's id and the row's place.
     pub(crate) fn insert_sql(&self) -> String {
         format!(
             "INSERT INTO annals.ledger (workspace, version_key, ordinal, direction, version, name, \
              file_raw, run, step, log_origin, intent_seq, intent_hash, actor) VALUES ({}, {}, {}, \
-             {}, {}, {}, {}, {}, {}, {}, {}, {}, {}) RETURNING xid",
+             {}, {}, {}, {}, {}, {}, {}, {}, {}, {}) RETURNING xid, ctid::text",
             literal(self.workspace),
             literal(self.version.number()),
             self.ordinal,
@@ -367,14 +368,14 @@ impl Session {
         Ok(())
     }
 
-    /// Writes a row inside the open transaction and returns that transaction's id.
+    /// Writes a row inside the open transaction; returns that transaction and the row's place.
     ///
     /// # Errors
     ///
     /// SQLSTATE 23505 when somebody else has taken the step.
-    pub async fn insert_ledger_row(&mut self, row: &NewLedgerRow<'_>) -> Result<String, Fault> {
+    pub async fn insert_ledger_row(&mut self, row: &NewLedgerRow<'_>) -> Result<Begun, Fault> {
         let inserted = raw_sql(AssertSqlSafe(row.insert_sql())).fetch_one(self.connection());
-        Ok(inserted.await?.try_get(0)?)
+        Begun::read(&inserted.await?)
     }
 
     /// The statements of one change of a version that the target shows as done.
@@ -407,7 +408,8 @@ impl Session {
             .collect()
     }
 
-    /// Notes a statement as done: inside the open transaction, or in one of its own.
+    /// Notes a statement as done: inside the open transaction, or in one of its own. Returns that
+    /// transaction and the row's place.
     ///
     /// # Errors
     ///
@@ -416,19 +418,20 @@ impl Session {
         &mut self,
         row: &NewLedgerRow<'_>,
         statement: &StatementRow,
-    ) -> Result<(), Fault> {
+    ) -> Result<Begun, Fault> {
         let insert = "INSERT INTO annals.statements (workspace, version_key, ordinal, statement, \
-            sql_sha256, run) VALUES ($1, $2, $3::int8::int4, $4::int8::int4, $5, $6::text::uuid)";
-        sqlx::query(insert)
+            sql_sha256, run) VALUES ($1, $2, $3::int8::int4, $4::int8::int4, $5, $6::text::uuid) \
+            RETURNING pg_current_xact_id()::text, ctid::text";
+        let inserted = sqlx::query(insert)
             .bind(row.workspace)
             .bind(row.version.number())
             .bind(number(row.ordinal))
             .bind(number(statement.statement))
             .bind(statement.sql.to_string())
             .bind(row.run.to_string())
-            .execute(self.connection())
+            .fetch_one(self.connection())
             .await?;
-        Ok(())
+        Begun::read(&inserted)
     }
 }
 

@@ -9,6 +9,7 @@ mod batch;
 mod blockers;
 mod catalog;
 mod checks;
+mod commit;
 mod connect;
 mod copy;
 mod ddl_log;
@@ -50,6 +51,7 @@ pub use checks::{
     CheckLimits, CheckOptions, CheckProgress, Content, NoCheckProgress, Report as CheckReport,
     Seen, Unmade, Why, check as check_integrity, check_names,
 };
+pub use commit::{Begun, MayHave, StepCommit, Witness};
 pub use connect::{ConnectError, ConnectionSpec};
 pub use copy::CopyIn;
 pub use ddl_log::{DdlEntry, OWN_APPLICATION, TrackError, Tracking};

@@ -108,6 +108,9 @@ pub struct Session {
     settings: SessionSettings,
     facts: ServerFacts,
     pub(crate) application: String,
+    /// Known to be in no transaction, where one was to be begun or ended: there is nothing to roll
+    /// back, and the server would warn of it.
+    pub(crate) nothing_open: bool,
 }
 
 /// What a file's SQL left in the session behind its transaction must not reach the next one.
@@ -165,7 +168,7 @@ impl Session {
         let pid = facts.backend_pid;
         line.watched_by(Vigil { spec, settings: *settings, application: watcher, pid });
         let application = application.to_owned();
-        Ok(Self { line, settings: *settings, facts, application })
+        Ok(Self { line, settings: *settings, facts, application, nothing_open: false })
     }
 
     /// Sets what every session is set to. Returns the backend that did.
@@ -307,6 +310,7 @@ impl Session {
             limits.statement_ms,
             self.transaction_timeout_sql(),
         );
+        self.nothing_open = false;
         self.run(&sql).await
     }
 
@@ -319,12 +323,15 @@ impl Session {
         self.run("COMMIT").await
     }
 
-    /// Rolls back.
+    /// Rolls back; does nothing where nothing is open.
     ///
     /// # Errors
     ///
     /// As [`Self::run`]; the server has then rolled back by itself, or will.
     pub async fn roll_back(&mut self) -> Result<(), Fault> {
+        if std::mem::take(&mut self.nothing_open) {
+            return Ok(());
+        }
         self.run("ROLLBACK").await
     }
 
