@@ -459,7 +459,7 @@ fn failure(end: &RunEnd, plan: &Plan) -> Option<StepFailure> {
                 None => next,
                 // What is to be pasted stands alone.
                 Some(hint) if hint.contains('\n') => format!("{next}\n{}", hint.trim_end()),
-                Some(hint) => format!("{hint}; {next}"),
+                Some(hint) => format!("{}; {next}", hint.trim_end_matches('.')),
             };
             let failure = at(*step, &error.message, *effect, &hint)?;
             let (line, statement, code) = (error.line, error.statement, error.code.clone());

@@ -88,7 +88,9 @@ pub(crate) async fn again<R, P: crate::Progress>(
         Ok(pause) => pause,
         Err(enough) => return Err(given_up(stage, step, lost, tried, enough).await),
     };
-    stage.progress.notice("note", &format!("{}: {}", step.id(), lost.error.message));
+    stage
+        .progress
+        .notice("note", &format!("{} was rolled back: {}", step.id(), lost.error.message));
     stage.progress.retrying(step, tried + 1, stage.retries.allowed() + 1, pause);
     failpoint::hit("before_retry");
     tokio::select! {
@@ -233,7 +235,9 @@ async fn given_up<R, P>(
         }
         _ => "see who is in the way with annals locks and pg_stat_activity".to_owned(),
     };
-    let hint = Some(hint.map_or_else(|| next.clone(), |hint| format!("{hint}; {next}")));
+    let hint = Some(
+        hint.map_or_else(|| next.clone(), |hint| format!("{}; {next}", hint.trim_end_matches('.'))),
+    );
     NoMore::GivenUp(error, hint)
 }
 

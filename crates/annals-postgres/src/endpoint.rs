@@ -9,7 +9,7 @@ use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 
 use crate::connect::ConnectError;
-use crate::fault::Fault;
+use crate::fault::{Fault, without_source};
 use crate::parameters::{Parameters, SpecError, Variables};
 use crate::password_file::{self, Login};
 
@@ -91,6 +91,7 @@ impl Endpoint {
                 options = options.options(server_options(text)?);
             }
         }
+        let mut stands = "";
         let password = parameters.get("password").map(str::to_owned).or_else(|| {
             let login = Login {
                 host: match (host, place.host) {
@@ -104,10 +105,14 @@ impl Endpoint {
             };
             let named = parameters.get("passfile").map(PathBuf::from);
             let own = || Some(Path::new(&variables("HOME")?).join(".pgpass"));
+            stands = " in the password file";
             password_file::password(&named.or_else(own)?, &login)
         });
         if let Some(password) = password {
-            check_password(&password)?;
+            if variables("PGPASSWORD").as_deref() == Some(password.as_str()) {
+                stands = " in PGPASSWORD";
+            }
+            check_password(&password, stands)?;
             options = options.password(&password);
             login.password = Some(password);
         }
@@ -219,7 +224,8 @@ impl Endpoint {
         }
         match error {
             sqlx::Error::Tls(error) => {
-                Some((error.to_string(), "check sslmode, sslrootcert, sslcert and sslkey"))
+                let reason = without_source(error.to_string());
+                Some((reason, "check sslmode, sslrootcert, sslcert and sslkey"))
             }
             _ => None,
         }
@@ -416,7 +422,7 @@ fn server_options(text: &str) -> Result<Vec<(String, String)>, SpecError> {
 }
 
 /// Refuses what is a key of Supabase's API: it opens no database, and must not travel there.
-fn check_password(password: &str) -> Result<(), SpecError> {
+fn check_password(password: &str, place: &'static str) -> Result<(), SpecError> {
     let is_jwt = || {
         let parts: Vec<&str> = password.split('.').collect();
         let of_base64 =
@@ -432,5 +438,5 @@ fn check_password(password: &str) -> Result<(), SpecError> {
         }
         _ => return Ok(()),
     };
-    Err(SpecError::ApiKey { what })
+    Err(SpecError::ApiKey { place, what })
 }

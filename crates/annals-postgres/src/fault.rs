@@ -35,6 +35,18 @@ fn without_values(code: &str, message: &str) -> String {
     }
 }
 
+/// The driver names the line of its own source that noticed, as ` (module::path:12)` at the end: it
+/// says nothing to who reads it.
+pub(crate) fn without_source(mut message: String) -> String {
+    let Some((before, behind)) = message.rsplit_once(" (sqlx") else { return message };
+    let is_place = behind.strip_suffix(')').and_then(|place| place.rsplit_once(':'));
+    if is_place.is_some_and(|(_, line)| line.bytes().all(|byte| byte.is_ascii_digit())) {
+        let end = before.len();
+        message.truncate(end);
+    }
+    message
+}
+
 /// Why a conversation with a server failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -166,10 +178,10 @@ impl From<sqlx::Error> for Fault {
                 None => Self::Protocol(error.message().to_owned()),
             },
             sqlx::Error::Io(error) => Self::Connection(error.to_string()),
-            sqlx::Error::Tls(error) => Self::Connection(format!("TLS: {error}")),
+            sqlx::Error::Tls(error) => Self::Connection(without_source(format!("TLS: {error}"))),
             // Sent by the driver when the server closes the connection between messages.
-            sqlx::Error::Protocol(message) => Self::Connection(message),
-            other => Self::Protocol(other.to_string()),
+            sqlx::Error::Protocol(message) => Self::Connection(without_source(message)),
+            other => Self::Protocol(without_source(other.to_string())),
         }
     }
 }
@@ -196,6 +208,16 @@ mod tests {
         ] {
             let fault = fault(code, is_fatal);
             assert_eq!((fault.is_verdict(), fault.ends_session()), (verdict, ends), "{code}");
+        }
+    }
+
+    #[test]
+    fn where_the_driver_noticed_is_left_out() {
+        let message =
+            "unexpected response from SSLRequest: 0x00 (sqlx_postgres::connection::tls:43)";
+        assert_eq!(without_source(message.to_owned()), "unexpected response from SSLRequest: 0x00");
+        for other in ["plain", "of a module (sqlx and more)", "(sqlx:x)"] {
+            assert_eq!(without_source(other.to_owned()), other);
         }
     }
 

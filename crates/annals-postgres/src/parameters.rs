@@ -54,10 +54,12 @@ pub enum SpecError {
         reason: String,
     },
     /// A key of Supabase's API in the place of the password.
-    #[error("the password is {what}, not the password of a database role")]
+    #[error("the password{place} is {what}, not the password of a database role")]
     ApiKey {
         /// What it is.
         what: &'static str,
+        /// Where it stands, with a space before it; empty for the URL.
+        place: &'static str,
     },
 }
 

@@ -120,7 +120,7 @@ fn human(document: &StatusDocument) -> String {
     text.push_str(&render::findings(&document.mismatches));
     if let Some(running) = &document.running {
         text.push_str(&format!("{NOTE}running{NOTE:#}: {}\n", style::safe(running)));
-    } else if number("pending") + number("half done") > 0 {
+    } else if document.mismatches.is_empty() && number("pending") + number("half done") > 0 {
         text.push_str(&format!("{HINT}next{HINT:#}: annals plan, then annals migrate\n"));
     }
     text
