@@ -304,6 +304,48 @@ fn one_person_breaks_the_glass_loudly_and_another_looks_at_it() {
     workspace.annals("timeline").run().expect(0).says(&["the site is down"]);
 }
 
+#[test]
+fn a_backup_does_not_go_around_the_approvals() {
+    let (server, workspace) = scene("required = 2\nbreak_glass = true");
+    approved(&workspace);
+    migrate(&workspace).expect(0);
+    server.sql("INSERT INTO t1 SELECT generate_series(1, 10)");
+    workspace.annals("backup").run().expect(0);
+    server.sql("DELETE FROM t1 WHERE id > 4");
+    let policy = |line: &str| workspace.write("annals.toml", format!("{HEAD}{line}\n"));
+    for restore in ["restore latest", "restore latest --tables t1"] {
+        policy("required = 2\nbreak_glass = true");
+        let preview = workspace.annals(restore).run().expect(0);
+        preview.says(&["asks for 2 approvals", "--break-glass"]);
+        let preview = workspace.annals(&format!("{restore} --json")).run().expect(0).json();
+        let fingerprint = preview["fingerprint"].as_str().unwrap();
+        let line = format!("{restore} --yes-restore {fingerprint}");
+        workspace
+            .annals(&line)
+            .run()
+            .expect(19)
+            .says(&["asks for 2 approvals before it is restored"]);
+        let word = format!("{line} --break-glass --reason");
+        let word = || workspace.annals(&word).arg("rows are gone").run();
+        policy("required = 2");
+        word().expect(19).says(&["break_glass is not true"]);
+        assert_eq!(server.value("SELECT count(*) FROM t1"), "4");
+        policy("required = 2\nbreak_glass = true");
+        word().expect(0).says(&["goes without the 2 approvals", "--review"]);
+        assert_eq!(server.value("SELECT count(*) FROM t1"), "10");
+        let kinds = workspace.kinds();
+        let at = |kind: &str| kinds.iter().rposition(|known| known == kind).unwrap();
+        assert!(at("break_glass_used") < at("run_started"), "{kinds:?}");
+        let status = workspace.annals("status --json").run().expect(0).json();
+        let run = status["unreviewed"][0]["run"].as_str().unwrap().to_owned();
+        let review = format!("approve --review {run} --reason fine");
+        workspace.annals(&review).env("ANNALS_ACTOR", "ada").run().expect(0);
+        server.sql("DELETE FROM t1 WHERE id > 4");
+    }
+    // Beside the target nobody is asked.
+    workspace.annals("restore latest --into beside").run().expect(0);
+}
+
 /// An agent of the test's own.
 struct OwnAgent {
     child: Child,

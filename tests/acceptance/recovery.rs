@@ -227,22 +227,96 @@ fn who_stands_in_the_way_is_ended_only_where_the_policy_says_so() {
     holder.wait().unwrap();
 }
 
-#[test]
-fn without_a_way_back_the_backup_that_leads_back_is_named() {
-    let server = Server::start();
-    let workspace = shop(&server);
+/// A third migration that cannot be undone, applied behind a backup; rows came since.
+fn without_a_way_back(server: &Server) -> Workspace {
+    let workspace = shop(server);
     configure(&workspace, "[targets.db]", "[targets.db]\nbackup = \"full\"");
     workspace.write(
         "rollbacks/3_items_rollback.sql",
         "-- annals: irreversible=\"the rows were merged\"\nSELECT 1;",
     );
     run(&workspace, "migrate").expect(0);
+    server.sql("INSERT INTO orders SELECT generate_series(1001, 1007)");
+    workspace
+}
+
+#[test]
+fn without_a_way_back_the_backup_of_before_takes_the_place_of_the_target() {
+    let server = Server::start();
+    let workspace = without_a_way_back(&server);
+    // A backup of what is broken leads nowhere, however new it is.
+    run(&workspace, "backup").expect(0);
+    let before = workspace.kinds();
+    let looked = run(&workspace, "rollback --emergency --dry-run").expect(0);
+    looked.says(&["declared irreversible", "leads back", "not applied then: 3_items"]);
+    assert_eq!(workspace.kinds(), before);
+    let look = run(&workspace, "rollback --emergency --dry-run --json").expect(0).json();
+    let over = run(&workspace, "rollback --emergency --yes --reason down --json").expect(0).json();
+    assert_eq!(over["over"], true, "{over:#}");
+    assert_eq!(over["backup"]["backup"], look["backup"]["backup"], "{over:#}");
+    // 50 items, and 7 orders that came behind the backup.
+    assert_eq!((&over["lost_rows"], &over["verified"]), (&57.into(), &"passed".into()), "{over:#}");
+    let there =
+        "SELECT (SELECT count(*) FROM orders) || ' ' || coalesce(to_regclass('items')::text, '-')";
+    assert_eq!(server.value(there), "1000 -");
+    let kinds = workspace.kinds();
+    let at = |kind: &str| kinds.iter().rposition(|known| known == kind).unwrap();
+    assert!(at("emergency_declared") < at("restore_started"), "{kinds:?}");
+    assert!(at("restore_started") < at("integrity_checked"), "{kinds:?}");
+    assert!(at("integrity_checked") < at("emergency_finished"), "{kinds:?}");
+    run(&workspace, "state").expect(0).says(&["last emergency", "down"]);
+    run(&workspace, "status").expect(0).says(&["2 applied, 1 pending"]);
+    run(&workspace, "log verify").expect(0);
+    let kept = over["restore"]["done"]["kept_as"].as_str().unwrap();
+    assert_eq!(
+        server.value(&format!("SELECT count(*) FROM pg_database WHERE datname = '{kept}'")),
+        "1"
+    );
+}
+
+#[test]
+fn a_rollback_that_fails_for_a_reason_of_its_own_is_no_way_back_either() {
+    let server = Server::start();
+    let workspace = without_a_way_back(&server);
+    workspace.write("rollbacks/3_items_rollback.sql", "DROP TABLE no_such_table;");
+    let over = run(&workspace, "rollback --emergency --yes --json").expect(0).json();
+    assert_eq!(
+        (&over["over"], &over["rollback"]["run"]["outcome"]),
+        (&true.into(), &"failed".into())
+    );
+    assert_eq!(server.value("SELECT to_regclass('items') IS NULL"), "true");
+    run(&workspace, "status").expect(0);
+}
+
+#[test]
+fn an_emergency_that_is_killed_in_its_restore_is_gone_on_with() {
+    let server = Server::start();
+    for point in ["restore_prepared", "restore_announced"] {
+        let workspace = without_a_way_back(&server);
+        let killed =
+            workspace.annals("rollback --emergency --yes").env("ANNALS_FAILPOINT", point);
+        killed.run().expect(-1);
+        let over = run(&workspace, "rollback --emergency --yes --json").expect(0).json();
+        assert_eq!(over["over"], true, "{point}: {over:#}");
+        run(&workspace, "status").expect(0);
+        run(&workspace, "log verify").expect(0);
+        server.sql("DROP SCHEMA IF EXISTS annals CASCADE; DROP TABLE IF EXISTS orders, items");
+    }
+}
+
+#[test]
+fn where_the_policy_keeps_a_person_in_it_the_backup_is_named() {
+    let server = Server::start();
+    let workspace = without_a_way_back(&server);
+    let config = fs::read_to_string(workspace.path("annals.toml")).unwrap();
+    workspace.write("annals.toml", format!("{config}\n[policy]\nemergency_restore = false\n"));
     let over = run(&workspace, "rollback --emergency --yes --json").expect(3).json();
     let backup = over["backup"]["backup"].as_str().unwrap().to_owned();
     assert_eq!((&over["over"], over["no_rollback"].is_object()), (&false.into(), true), "{over:#}");
     run(&workspace, "rollback --emergency --yes")
         .expect(3)
         .says(&["do not lead back", &format!("annals restore {backup}")]);
+    assert_eq!(server.value("SELECT count(*) FROM items"), "50");
     // A target that was never verified has no last known good version.
     let other = Server::start();
     let fresh = Workspace::new(&other);

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::change::ChangeDocument;
 use crate::exit::ExitCode;
 use crate::failure::FailureDocument;
+use crate::restore::TargetRestoreDocument;
 
 /// A client that stood in the way and was ended.
 #[derive(Debug, Clone, Serialize)]
@@ -32,8 +33,10 @@ pub struct EmergencyDocument {
     pub rollback: Option<ChangeDocument>,
     /// Why they do not.
     pub no_rollback: Option<FailureDocument>,
-    /// The backup to bring back instead.
+    /// The backup that leads back instead.
     pub backup: Option<BackupToRestore>,
+    /// What it came to, where it has taken the place of the target.
+    pub restore: Option<TargetRestoreDocument>,
     /// `passed`, `failed` or `not_checked`: the verification behind it.
     pub verified: &'static str,
     /// What it found.
@@ -55,6 +58,10 @@ pub struct BackupToRestore {
     pub backup: String,
     /// When it was taken.
     pub taken_at: String,
+    /// Whether it was authenticated or restored since.
+    pub verified: bool,
+    /// Migrations that are applied now and were not then.
+    pub undone: Vec<String>,
 }
 
 impl From<&EmergencyOutcome> for EmergencyDocument {
@@ -72,10 +79,13 @@ impl From<&EmergencyOutcome> for EmergencyDocument {
             over: outcome.is_over(),
             rollback: outcome.change.as_ref().map(ChangeDocument::from),
             no_rollback: outcome.no_rollback.as_deref().map(FailureDocument::from),
-            backup: outcome.backup.as_ref().map(|(backup, at)| BackupToRestore {
-                backup: backup.clone(),
-                taken_at: at.to_string(),
+            backup: outcome.backup.as_ref().map(|way| BackupToRestore {
+                backup: way.backup.to_string(),
+                taken_at: way.at.to_string(),
+                verified: way.is_verified,
+                undone: way.undone.clone(),
             }),
+            restore: outcome.restored.as_ref().map(TargetRestoreDocument::from),
             verified: verified.map_or(CheckOutcome::NotChecked, |view| view.result).as_str(),
             findings: findings
                 .map(|finding| {
@@ -96,9 +106,16 @@ impl From<&EmergencyOutcome> for EmergencyDocument {
 }
 
 impl ExitCode {
-    /// Of an emergency: how its rollback ended, what the verification behind it found, or that a
-    /// backup must be brought back.
+    /// Of an emergency: how its rollback or restore ended, what the verification behind it found, or
+    /// that a backup must be brought back.
     pub fn of_emergency(outcome: &EmergencyOutcome) -> Self {
+        if outcome.is_restored() {
+            return match (outcome.is_over(), outcome.verified.is_some()) {
+                (true, _) => Self::Success,
+                (false, true) => Self::Findings,
+                (false, false) => Self::Unexpected,
+            };
+        }
         if outcome.no_rollback.is_some() {
             return Self::Refused;
         }

@@ -163,6 +163,7 @@ struct Policy {
     lock_retries: u32,
     drift: DriftPolicy,
     terminate_blockers: bool,
+    emergency_restore: bool,
 }
 
 /// What becomes of a run on a target whose schema is not as expected.
@@ -191,6 +192,7 @@ impl Default for Policy {
             lock_retries: 5,
             drift: DriftPolicy::default(),
             terminate_blockers: false,
+            emergency_restore: true,
         }
     }
 }
@@ -366,6 +368,9 @@ pub struct Config {
     pub drift: DriftPolicy,
     /// Whether an emergency rollback ends clients that stand in its way. Default no.
     pub terminate_blockers: bool,
+    /// Whether an emergency rollback brings a backup back where the rollbacks do not lead back. Default
+    /// yes.
+    pub emergency_restore: bool,
     /// Schemas that something else manages, besides those of the platform: no part of the picture.
     pub managed_schemas: Vec<String>,
     /// Schemas that are the project's own although the platform manages them.
@@ -485,6 +490,7 @@ impl Config {
             require_anchors: document.policy.require_anchors,
             drift: document.policy.drift,
             terminate_blockers: document.policy.terminate_blockers,
+            emergency_restore: document.policy.emergency_restore,
             managed_schemas: document.schemas.managed,
             included_schemas: document.schemas.include,
             backup: read_backup(document.backup)?,

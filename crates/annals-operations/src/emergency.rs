@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use annals_archive::Watcher;
 use annals_events::{
     CheckLevel, CheckOutcome, EmergencyFinished, EmergencyWay, ProofVerdict, ReconciledAs,
     RecordedError, Timestamp,
 };
-use annals_executor::{Advance, Interrupt, Progress, RunEnd};
+use annals_executor::{Advance, Interrupt, Progress, RunEnd, lost_to_others};
 use annals_migrations::{MigrationSet, PlannedStatement, PlannedStep};
 use annals_postgres::{Blocker, Ended, Session, SessionSettings};
 use tokio::sync::mpsc;
@@ -19,10 +20,12 @@ use crate::environment::Environment;
 use crate::error::Failure;
 use crate::losses::rows_lost;
 use crate::migrate::{ChangeOptions, ChangeOutcome, PlanPreview, plan, rollback};
-use crate::open;
 use crate::proven::{self, ProofState};
+use crate::restore_gate::RestoreRight;
+use crate::restore_target::{TargetRestore, TargetRestoreOptions, restore_target};
 use crate::targets::Target;
 use crate::verify::{IntegrityOptions, VerifyView, verify};
+use crate::way_back::{WayBack, way_back};
 use crate::wish::RolledGoal;
 use crate::workspace::Workspace;
 
@@ -35,6 +38,30 @@ pub struct EmergencyOptions {
     pub reason: String,
     /// How far; to the last known good version if none.
     pub goal: Option<RolledGoal>,
+    /// Connections of a restore at a time.
+    pub jobs: usize,
+}
+
+impl EmergencyOptions {
+    fn change(&self) -> ChangeOptions {
+        ChangeOptions {
+            target: self.target.clone(),
+            allow_drift: true,
+            emergency: Some(self.reason.clone()),
+            // Where approvals are asked for: one person's word, if the policy lets that be enough.
+            authority: Authority::BreakGlass { reason: self.reason.clone() },
+            ..ChangeOptions::default()
+        }
+    }
+}
+
+/// What an emergency would do now.
+#[derive(Debug)]
+pub enum EmergencyLook {
+    /// The migrations' own rollbacks.
+    Rollback(Box<PlanPreview>),
+    /// A backup; or nothing, where none leads back.
+    Backup(Box<EmergencyOutcome>),
 }
 
 /// What an emergency came to.
@@ -46,8 +73,10 @@ pub struct EmergencyOutcome {
     pub change: Option<ChangeOutcome>,
     /// Why the rollbacks do not lead back, if they do not.
     pub no_rollback: Option<Box<Failure>>,
-    /// The backup to bring back where the rollbacks do not lead back: its id, when it was taken.
-    pub backup: Option<(String, Timestamp)>,
+    /// The backup that leads back where the rollbacks do not.
+    pub backup: Option<WayBack>,
+    /// What came of bringing it back, where that was begun.
+    pub restored: Option<TargetRestore>,
     /// What the verification behind it says.
     pub verified: Option<VerifyView>,
     /// Why it could not be made, or not be recorded.
@@ -61,14 +90,35 @@ pub struct EmergencyOutcome {
 }
 
 impl EmergencyOutcome {
+    fn of(target: &str) -> Self {
+        Self {
+            target: target.to_owned(),
+            change: None,
+            no_rollback: None,
+            backup: None,
+            restored: None,
+            verified: None,
+            unfinished: None,
+            terminated: Vec::new(),
+            lost_rows: None,
+            us: 0,
+        }
+    }
+
     /// Whether the target is back where it was good, and verified.
     pub fn is_over(&self) -> bool {
         let rolled = self.change.as_ref().is_some_and(|change| match &change.run {
             None => true,
             Some((_, report)) => matches!(report.end, RunEnd::Succeeded),
         });
+        let rolled = rolled || self.is_restored();
         let good = self.verified.as_ref().is_some_and(|view| view.result == CheckOutcome::Passed);
         rolled && good
+    }
+
+    /// Whether a backup has taken the place of the target.
+    pub fn is_restored(&self) -> bool {
+        self.restored.as_ref().is_some_and(|restored| restored.done.is_some())
     }
 }
 
@@ -85,7 +135,9 @@ pub fn target_name(environment: &Environment, name: Option<&str>) -> Result<Stri
 /// Rolls back to the last version behind which a verification passed, and verifies it.
 ///
 /// What was in doubt is settled first. Drift and a backup that cannot be taken are told and do not
-/// stop it. Where the rollbacks do not lead back, the newest usable backup is named.
+/// stop it. Where the rollbacks do not lead back (one is missing, declared irreversible, known to fail,
+/// or fails now for a reason of its own), the newest backup of before takes the place of the target,
+/// where `policy.emergency_restore` lets it; what was there is kept under another name.
 ///
 /// # Errors
 ///
@@ -93,21 +145,15 @@ pub fn target_name(environment: &Environment, name: Option<&str>) -> Result<Stri
 pub async fn emergency<P: Progress>(
     environment: &Environment,
     options: &EmergencyOptions,
-    progress: &mut P,
+    (progress, watcher): (&mut P, &mut dyn Watcher),
     interrupt: &mut Interrupt,
 ) -> Result<EmergencyOutcome, Failure> {
     let began = Instant::now();
     let workspace = Workspace::find(&environment.folder)?;
     let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
-    let change = ChangeOptions {
-        target: options.target.clone(),
-        allow_drift: true,
-        emergency: Some(options.reason.clone()),
-        // Where approvals are asked for: one person's word, if the policy lets that be enough.
-        authority: Authority::BreakGlass { reason: options.reason.clone() },
-        ..ChangeOptions::default()
-    };
+    let change = options.change();
     let goal = options.goal.clone().unwrap_or(RolledGoal::LastKnownGood);
+    let wanted = goal.clone();
     let mut clearing = match workspace.config().terminate_blockers {
         true => Some(Clearing::begin(environment, &workspace, &target).await?),
         false => None,
@@ -129,17 +175,7 @@ pub async fn emergency<P: Progress>(
         Some(clearing) => clearing.end().await,
         None => Vec::new(),
     };
-    let mut outcome = EmergencyOutcome {
-        target: target.name.clone(),
-        change: None,
-        no_rollback: None,
-        backup: None,
-        verified: None,
-        unfinished: None,
-        terminated,
-        lost_rows: None,
-        us: 0,
-    };
+    let mut outcome = EmergencyOutcome { terminated, ..EmergencyOutcome::of(&target.name) };
     match rolled {
         Ok(change) => {
             outcome.lost_rows = rows_lost(&change.losses);
@@ -151,21 +187,22 @@ pub async fn emergency<P: Progress>(
         }
         Err(failure) => return Err(failure),
     }
-    let failed = outcome.change.as_ref().and_then(|change| change.run.as_ref());
-    let failed = failed.is_some_and(|(_, report)| !matches!(report.end, RunEnd::Succeeded));
-    if failed || outcome.no_rollback.is_some() {
-        let book = open::read_book(&target).await?;
-        let usable = book.backups.usable().filter(|(_, backup)| backup.is_full());
-        let newest = usable.max_by_key(|(_, backup)| (backup.verified().is_some(), backup.at));
-        outcome.backup = newest.map(|(id, backup)| (id.to_string(), backup.at));
-        outcome.us = micros(began);
-        return match (outcome.no_rollback.take(), &outcome.backup) {
-            (Some(refused), None) => Err(*refused),
-            (refused, _) => {
-                outcome.no_rollback = refused;
-                Ok(outcome)
-            }
-        };
+    if !outcome.has_rolled_back() {
+        // A look at the log alone: the target may be what is broken.
+        outcome.backup = way_back(&target, &wanted).await?;
+        if outcome.may_restore() && workspace.config().emergency_restore {
+            bring_back(environment, options, &mut outcome, watcher, interrupt).await;
+        }
+        if !outcome.is_restored() {
+            outcome.us = micros(began);
+            return match (outcome.no_rollback.take(), &outcome.backup) {
+                (Some(refused), None) => Err(*refused),
+                (refused, _) => {
+                    outcome.no_rollback = refused;
+                    Ok(outcome)
+                }
+            };
+        }
     }
     let asked = IntegrityOptions {
         level: CheckLevel::Standard,
@@ -191,6 +228,35 @@ pub async fn emergency<P: Progress>(
     Ok(outcome)
 }
 
+/// Says what [`emergency`] would do. Nothing is written.
+///
+/// # Errors
+///
+/// When neither leads back, or nothing can be said.
+pub async fn emergency_look(
+    environment: &Environment,
+    options: &EmergencyOptions,
+) -> Result<EmergencyLook, Failure> {
+    let workspace = Workspace::find(&environment.folder)?;
+    let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
+    let goal = options.goal.clone().unwrap_or(RolledGoal::LastKnownGood);
+    let refused = match plan(environment, goal.clone(), &options.change()).await {
+        Ok(preview) => match leads_nowhere(&preview, &workspace.load()?) {
+            None => return Ok(EmergencyLook::Rollback(Box::new(preview))),
+            Some(failure) => failure,
+        },
+        Err(failure @ (Failure::Refused(_) | Failure::NoWayBack { .. })) => failure,
+        Err(failure) => return Err(failure),
+    };
+    let mut outcome = EmergencyOutcome::of(&target.name);
+    outcome.backup = way_back(&target, &goal).await?;
+    if outcome.backup.is_none() {
+        return Err(refused);
+    }
+    outcome.no_rollback = Some(Box::new(refused));
+    Ok(EmergencyLook::Backup(Box::new(outcome)))
+}
+
 /// A step whose rollback is known not to lead back: it is declared so, or its rehearsal failed.
 fn leads_nowhere(preview: &PlanPreview, set: &MigrationSet) -> Option<Failure> {
     preview.plan.steps.iter().find_map(|step| {
@@ -208,20 +274,85 @@ fn leads_nowhere(preview: &PlanPreview, set: &MigrationSet) -> Option<Failure> {
     })
 }
 
+impl EmergencyOutcome {
+    fn has_rolled_back(&self) -> bool {
+        let run = self.change.as_ref().map(|change| change.run.as_ref());
+        run.is_some_and(|run| run.is_none_or(|(_, report)| matches!(report.end, RunEnd::Succeeded)))
+    }
+
+    /// Whether a backup is the way: the files do not lead back, which another attempt would not
+    /// change. Locks of others, a lost connection and a request to stop say nothing of the files.
+    fn may_restore(&self) -> bool {
+        let failed = self.change.as_ref().and_then(|change| change.run.as_ref());
+        let by_itself = failed.is_some_and(|(_, report)| match &report.end {
+            RunEnd::Failed { error, .. } => {
+                let code = error.code.as_deref();
+                code.is_some_and(|code| !code.starts_with("57P") && !code.starts_with("08"))
+                    && !lost_to_others(code)
+            }
+            _ => false,
+        });
+        self.backup.is_some() && (self.no_rollback.is_some() || by_itself)
+    }
+}
+
+/// Lets the backup take the place of the target.
+async fn bring_back(
+    environment: &Environment,
+    options: &EmergencyOptions,
+    outcome: &mut EmergencyOutcome,
+    watcher: &mut dyn Watcher,
+    interrupt: &mut Interrupt,
+) {
+    let Some(way) = &outcome.backup else { return };
+    let mut asked = TargetRestoreOptions {
+        target: Some(outcome.target.clone()),
+        backup: way.backup.to_string(),
+        confirm: None,
+        right: RestoreRight { break_glass: None, emergency: Some(options.reason.clone()) },
+        jobs: options.jobs.max(1),
+    };
+    let restored = async {
+        // What it looks like now is what is given up.
+        let look = restore_target(environment, &asked, watcher, interrupt).await?;
+        asked.confirm = Some(look.fingerprint);
+        restore_target(environment, &asked, watcher, interrupt).await
+    };
+    match restored.await {
+        Ok(restored) => {
+            outcome.lost_rows = fewer_rows(&restored);
+            outcome.restored = Some(restored);
+        }
+        Err(failure) => outcome.unfinished = Some(failure),
+    }
+}
+
+/// How many rows fewer there are in the backup; none where not all were counted.
+fn fewer_rows(restored: &TargetRestore) -> Option<u64> {
+    restored.tables.iter().try_fold(0, |sum, table| {
+        let fewer = table.now.unwrap_or(0).saturating_sub(table.backup.unwrap_or(0));
+        table.is_exact.then_some(sum + fewer)
+    })
+}
+
 fn micros(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 fn finished(outcome: &EmergencyOutcome) -> Option<EmergencyFinished> {
-    let (run, _) = outcome.change.as_ref()?.run.as_ref()?;
+    let done = outcome.restored.as_ref().and_then(|restored| restored.done.as_ref());
+    let (run, way) = match done {
+        Some(done) => (done.run, EmergencyWay::Backup),
+        None => (outcome.change.as_ref()?.run.as_ref()?.0, EmergencyWay::Rollback),
+    };
     let result = outcome.verified.as_ref().map_or(CheckOutcome::NotChecked, |view| view.result);
     Some(EmergencyFinished {
         duration_us: outcome.us,
         lost_rows: outcome.lost_rows,
         result,
-        run: *run,
+        run,
         terminated: outcome.terminated.len() as u64,
-        way: EmergencyWay::Rollback,
+        way,
     })
 }
 

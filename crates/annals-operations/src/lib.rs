@@ -57,6 +57,7 @@ mod recorder;
 mod rekey;
 mod replay;
 mod restore;
+mod restore_gate;
 mod restore_rows;
 mod restore_target;
 mod safeguard;
@@ -74,6 +75,7 @@ mod track;
 mod unfinished;
 mod upgraded;
 mod verify;
+mod way_back;
 mod wish;
 mod workspace;
 
@@ -119,7 +121,9 @@ pub use drift::{
     NotCompared, drift, drift_accept, with_parts,
 };
 pub use durations::{DurationRow, DurationsView, durations};
-pub use emergency::{EmergencyOptions, EmergencyOutcome, emergency, target_name};
+pub use emergency::{
+    EmergencyLook, EmergencyOptions, EmergencyOutcome, emergency, emergency_look, target_name,
+};
 pub use environment::{Asks, Environment, Question};
 pub use error::{AnchorFailure, Failure, LogFailure, TargetFailure};
 pub use explain::{ExplainView, Reading, explain};
@@ -157,6 +161,7 @@ pub use rekey::{
 };
 pub use replay::{Basis, DiffView, HistoryView, Pending, StateView, Vantage, diff, history, state};
 pub use restore::{RestoreOptions, RestoreView, restore};
+pub use restore_gate::RestoreRight;
 pub use restore_rows::{
     KeysFound, RowsRestore, RowsRestoreDone, RowsRestoreOptions, TableRows, WantedRows,
     restore_rows,
@@ -177,5 +182,6 @@ pub use timeline::{Follower, TimelineOptions, TimelineView, follow, timeline};
 pub use track::{TrackView, drift_track, drift_untrack};
 pub use upgraded::{Upgrade, UpgradeOptions, adopt_upgraded};
 pub use verify::{IntegrityOptions, VerifyView, verify};
+pub use way_back::WayBack;
 pub use wish::{RolledGoal, Wish};
 pub use workspace::Workspace;

@@ -27,6 +27,7 @@ use crate::environment::Environment;
 use crate::error::{Failure, TargetFailure};
 use crate::open::{self, Opened, Recovered};
 use crate::restore::{drop_database, make, told};
+use crate::restore_gate::{self, RestoreGate, RestoreRight};
 use crate::restore_target::check_confirmed;
 use crate::scratch;
 use crate::swap;
@@ -60,6 +61,8 @@ pub struct RowsRestoreOptions {
     /// The fingerprint of the target's schema as it was shown, or its first twelve digits; without it
     /// everything is only shown.
     pub confirm: Option<String>,
+    /// By which right.
+    pub right: RestoreRight,
     /// Connections at a time.
     pub jobs: usize,
 }
@@ -166,10 +169,17 @@ pub async fn restore_rows(
     let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
     let around = Around { environment, workspace: &workspace, target: &target };
     let began = Instant::now();
-    let considered = consider(around, options, &names).await?;
-    if let Some(confirm) = &options.confirm {
-        check_confirmed(&target, confirm, &considered.view.fingerprint)?;
-    }
+    let mut considered = consider(around, options, &names).await?;
+    let gate = match &options.confirm {
+        Some(confirm) => {
+            check_confirmed(&target, confirm, &considered.view.fingerprint)?;
+            restore_gate::clear(&workspace, &target, &options.right)?
+        }
+        None => {
+            considered.view.notes.extend(restore_gate::told(&workspace, &target));
+            RestoreGate::default()
+        }
+    };
     if !considered.view.obstacles.is_empty() {
         return in_the_way(&target, options, considered.view);
     }
@@ -178,8 +188,14 @@ pub async fn restore_rows(
     scratch::sweep(&mut beside, &target).await;
     let run = environment.ids.run();
     let name = format!("annals_restore_{}", run.0.simple());
-    let work =
-        with_scratch(around, options, considered, (&mut beside, &name, run), watcher, interrupt);
+    let work = with_scratch(
+        around,
+        (options, &gate),
+        considered,
+        (&mut beside, &name, run),
+        watcher,
+        interrupt,
+    );
     let done = work.await;
     drop_database(&mut beside, &name).await;
     beside.close().await;
@@ -339,7 +355,7 @@ fn notes(tables: &[TableForm], options: &RowsRestoreOptions, public: &Value) -> 
 /// Everything for which a scratch database is needed. Whoever calls it drops that.
 async fn with_scratch(
     around: Around<'_>,
-    options: &RowsRestoreOptions,
+    (options, gate): (&RowsRestoreOptions, &RestoreGate),
     considered: Considered,
     (beside, name, run): (&mut Session, &str, RunId),
     watcher: &mut dyn Watcher,
@@ -392,7 +408,8 @@ async fn with_scratch(
     failpoint::hit("rows_restore_prepared");
     let application = format!("annals/{run}");
     let mut opened = open::open(environment, workspace, target, &application, interrupt).await?;
-    let intent = Intent { id, run, options, archive: &archive, confirm };
+    view.notes.extend(gate.note(&target.name, run));
+    let intent = Intent { id, run, options, gate, archive: &archive, confirm };
     let written = carry_out(around, &mut opened, search, &intent).await;
     let (put, locked_us) = match written {
         Ok(written) => written,
@@ -464,6 +481,7 @@ struct Intent<'a> {
     id: BackupId,
     run: RunId,
     options: &'a RowsRestoreOptions,
+    gate: &'a RestoreGate,
     archive: &'a Archive,
     confirm: &'a str,
 }
@@ -475,7 +493,7 @@ async fn carry_out(
     mut search: RowSearch,
     intent: &Intent<'_>,
 ) -> Result<(PutBack, u64), Failure> {
-    let Intent { id, run, options, archive, confirm } = *intent;
+    let Intent { id, run, options, gate, archive, confirm } = *intent;
     let live = opened.live_schema(&target.name).await?.fingerprint();
     check_confirmed(target, confirm, &live.to_string())?;
     opened.session.install_ledger().await.map_err(TargetFailure::from)?;
@@ -486,7 +504,9 @@ async fn carry_out(
     let (direction, plan) = (Direction::Up, Digest::of(plan.as_bytes()));
     let started = RunStarted { direction, plan, run, steps: 0 };
     let rows = RowsRestoreStarted { backup: id, rows: options.rows, run, tables };
-    opened.record(vec![started.into(), rows.into()]).await?;
+    let mut events = options.right.events(gate, run, None);
+    events.extend([started.into(), rows.into()]);
+    opened.record(events).await?;
     failpoint::hit("rows_restore_announced");
     let limit = target.settings(workspace).lock_timeout_ms;
     let (began, mut attempt) = (Instant::now(), 0);

@@ -27,6 +27,7 @@ use crate::home::LogHome;
 use crate::logs::ReadLog;
 use crate::open::{self, Opened, Recovered};
 use crate::restore::{Place, drop_database, into_database, make, told};
+use crate::restore_gate::{self, RestoreGate, RestoreRight};
 use crate::scratch;
 use crate::swap::{self, Stage};
 use crate::targets::Target;
@@ -48,6 +49,8 @@ pub struct TargetRestoreOptions {
     /// The fingerprint of the target's schema as it was shown, or its first twelve digits; without it
     /// everything is only shown.
     pub confirm: Option<String>,
+    /// By which right.
+    pub right: RestoreRight,
     /// Connections at a time.
     pub jobs: usize,
 }
@@ -159,14 +162,19 @@ pub async fn restore_target(
     let workspace = Workspace::find(&environment.folder)?;
     let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
     let considered = consider(environment, &workspace, &target, options).await?;
-    let Some(confirm) = &options.confirm else { return Ok(considered.view) };
+    let Some(confirm) = &options.confirm else {
+        let mut view = considered.view;
+        view.notes.extend(restore_gate::told(&workspace, &target));
+        return Ok(view);
+    };
     check_confirmed(&target, confirm, &considered.view.fingerprint)?;
+    let gate = restore_gate::clear(&workspace, &target, &options.right)?;
     if !considered.view.obstacles.is_empty() {
         let (target, reasons) = (target.name, considered.view.obstacles);
         return Err(BackupTrouble::CannotTakePlace { target, reasons }.into());
     }
     let around = (environment, &workspace, &target);
-    carry_out(around, options, confirm, considered, watcher, interrupt).await
+    carry_out(around, (options, confirm, &gate), considered, watcher, interrupt).await
 }
 
 pub(crate) fn check_confirmed(target: &Target, given: &str, live: &str) -> Result<(), Failure> {
@@ -443,8 +451,7 @@ struct Restored {
 
 async fn carry_out(
     (environment, workspace, target): Around<'_>,
-    options: &TargetRestoreOptions,
-    confirm: &str,
+    (options, confirm, gate): (&TargetRestoreOptions, &str, &RestoreGate),
     considered: Considered,
     watcher: &mut dyn Watcher,
     interrupt: &mut Interrupt,
@@ -482,7 +489,10 @@ async fn carry_out(
             return Err(failure);
         }
     };
-    let plan = Confirmed { confirm, id, moments, restored: &restored, run };
+    let back_to = moments.then.history.applied().last().map(|change| change.version.clone());
+    let before = options.right.events(gate, run, back_to);
+    view.notes.extend(gate.note(&target.name, run));
+    let plan = Confirmed { confirm, id, moments, restored: &restored, run, before };
     let placed = place((environment, workspace, target), &mut opened, plan).await;
     let placed = match placed {
         Ok(placed) => placed,
@@ -568,6 +578,8 @@ struct Confirmed<'a> {
     moments: Moments,
     restored: &'a Restored,
     run: RunId,
+    /// What is recorded before its intent.
+    before: Vec<Event>,
 }
 
 struct Placed {
@@ -583,7 +595,7 @@ async fn place(
     plan: Confirmed<'_>,
 ) -> Result<Placed, Failure> {
     let (environment, workspace, target) = around;
-    let Confirmed { confirm, id, mut moments, restored, run } = plan;
+    let Confirmed { confirm, id, mut moments, restored, run, before } = plan;
     let live = opened.live_schema(&target.name).await?.fingerprint();
     check_confirmed(target, confirm, &live.to_string())?;
     moments.now.history.clone_from(opened.history());
@@ -616,7 +628,8 @@ async fn place(
             server_major,
             target_oid: entry.oid,
         };
-        let events = intent(&restore, entries(&moments, id, run));
+        let mut events = before;
+        events.extend(intent(&restore, entries(&moments, id, run)));
         opened.record(events).await?;
         failpoint::hit("restore_announced");
         let guests =

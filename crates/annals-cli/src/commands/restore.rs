@@ -2,7 +2,8 @@
 
 use annals_api::{ExitCode, RestoreDocument, TableLossDocument, TargetRestoreDocument};
 use annals_operations::{
-    Environment, Failure, RestoreOptions, TargetRestoreOptions, restore, restore_target,
+    Environment, Failure, RestoreOptions, RestoreRight, TargetRestoreOptions, restore,
+    restore_target,
 };
 
 use super::backup::{Follows, Jobs};
@@ -42,11 +43,29 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FINGERPRINT", conflicts_with = "into")]
     yes_restore: Option<String>,
 
+    /// Without the approvals the target asks for, where its policy allows that; the log says so until
+    /// somebody else has looked at it
+    #[arg(long, requires_all = ["reason", "yes_restore"])]
+    break_glass: bool,
+
+    /// Why; goes into the log
+    #[arg(long, value_name = "TEXT", requires = "break_glass")]
+    reason: Option<String>,
+
     #[command(flatten)]
     rows: RowArguments,
 
     #[command(flatten)]
     jobs: Jobs,
+}
+
+impl Arguments {
+    fn right(&self) -> RestoreRight {
+        RestoreRight {
+            break_glass: self.reason.clone().filter(|_| self.break_glass),
+            emergency: None,
+        }
+    }
 }
 
 pub(crate) async fn run(
@@ -59,6 +78,7 @@ pub(crate) async fn run(
             target: arguments.target.name().map(str::to_owned),
             backup: &arguments.backup,
             confirm: arguments.yes_restore.as_deref(),
+            right: arguments.right(),
             jobs: arguments.jobs.count(),
         };
         return restore_rows::run(environment, output, &arguments.rows, tables, common).await;
@@ -89,6 +109,7 @@ async fn onto_target(
         target: arguments.target.name().map(str::to_owned),
         backup: arguments.backup.clone(),
         confirm: arguments.yes_restore.clone(),
+        right: arguments.right(),
         jobs: arguments.jobs.count(),
     };
     let mut interrupt = signals::listen();

@@ -3,7 +3,9 @@
 use annals_api::{
     ExitCode, RowsFoundDocument, RowsRestoreDocument, RowsRestoreDoneDocument, TableRowsDocument,
 };
-use annals_operations::{Environment, Failure, RowsRestoreOptions, WantedRows, restore_rows};
+use annals_operations::{
+    Environment, Failure, RestoreRight, RowsRestoreOptions, WantedRows, restore_rows,
+};
 
 use super::backup::Follows;
 use crate::output::Output;
@@ -45,6 +47,7 @@ pub(crate) struct Common<'a> {
     pub(crate) target: Option<String>,
     pub(crate) backup: &'a str,
     pub(crate) confirm: Option<&'a str>,
+    pub(crate) right: RestoreRight,
     pub(crate) jobs: usize,
 }
 
@@ -68,6 +71,7 @@ pub(crate) async fn run(
         common_columns: arguments.common_columns,
         fire_triggers: arguments.fire_triggers,
         confirm: common.confirm.map(str::to_owned),
+        right: common.right,
         jobs: common.jobs,
     };
     let mut interrupt = signals::listen();

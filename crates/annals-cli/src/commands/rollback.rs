@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use annals_api::{EmergencyDocument, ExitCode, FailureDocument};
 use annals_events::{Direction, Version};
 use annals_operations::{
-    ChangeOptions, EmergencyOptions, Environment, Failure, RolledGoal, carry_out_plan, emergency,
-    parse_time, plan, plan_out, rollback, target_name,
+    BackupWatcher, ChangeOptions, EmergencyLook, EmergencyOptions, Environment, Failure,
+    RolledGoal, carry_out_plan, emergency, emergency_look, parse_time, plan, plan_out, rollback,
+    target_name,
 };
 
+use super::backup::Follows;
 use super::migrate::finish;
 use super::plan::{show, written};
 use super::progress::Lines;
@@ -94,10 +96,13 @@ pub(crate) async fn run(
     let authority = arguments.authority.authority(arguments.goal.plan.as_ref());
     let options = ChangeOptions { authority, ..arguments.change.options() };
     let is_planned = arguments.goal.plan.is_some();
-    let goal = arguments.goal.goal()?;
+    let goal = arguments.goal.clone().goal()?;
     if let Some(out) = &arguments.out {
         let file = plan_out(environment, goal, &options, out).await?;
         return Ok(written(output, &file));
+    }
+    if arguments.dry_run && arguments.emergency {
+        return look(environment, output, &arguments, goal).await;
     }
     if arguments.dry_run {
         return Ok(show(output, &plan(environment, goal, &options).await?, true));
@@ -118,14 +123,65 @@ pub(crate) async fn run(
     if !arguments.yes {
         confirm(output, &name)?;
     }
-    let reason = arguments.authority.reason().unwrap_or("no reason was given").to_owned();
-    let asked = EmergencyOptions { target: Some(name), reason, goal: Some(goal) };
+    let asked = EmergencyOptions { target: Some(name), ..arguments.emergency(goal) };
     let mut interrupt = signals::listen();
-    let mut lines = Lines::new(output);
-    let outcome = emergency(environment, &asked, &mut lines, &mut interrupt).await?;
-    drop(lines);
+    let (mut lines, mut follows) = (Lines::new(output), Follows::new(output));
+    let watching = (&mut lines, &mut follows as &mut dyn BackupWatcher);
+    let outcome = emergency(environment, &asked, watching, &mut interrupt).await;
+    drop((lines, follows));
+    let outcome = outcome?;
     output.show(&EmergencyDocument::from(&outcome), human);
     Ok(ExitCode::of_emergency(&outcome))
+}
+
+impl Arguments {
+    fn emergency(&self, goal: RolledGoal) -> EmergencyOptions {
+        EmergencyOptions {
+            target: self.change.target().map(str::to_owned),
+            reason: self.authority.reason().unwrap_or("no reason was given").to_owned(),
+            goal: Some(goal),
+            jobs: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        }
+    }
+}
+
+/// What an emergency would do now.
+async fn look(
+    environment: &Environment,
+    output: &Output,
+    arguments: &Arguments,
+    goal: RolledGoal,
+) -> Result<ExitCode, Failure> {
+    match emergency_look(environment, &arguments.emergency(goal)).await? {
+        EmergencyLook::Rollback(preview) => Ok(show(output, &preview, true)),
+        EmergencyLook::Backup(outcome) => {
+            output.show(&EmergencyDocument::from(&*outcome), way_back);
+            Ok(ExitCode::Success)
+        }
+    }
+}
+
+/// The backup an emergency would bring back.
+fn way_back(document: &EmergencyDocument) -> String {
+    let mut text: String = document
+        .no_rollback
+        .iter()
+        .flat_map(|failure| &failure.errors)
+        .map(|error| format!("{NOTE}no way back{NOTE:#}: {}\n", style::safe(error)))
+        .collect();
+    if let Some(backup) = &document.backup {
+        text.push_str(&format!(
+            "{} of {} leads back{}; not applied then: {}\n{FAINT}nothing was changed{FAINT:#}\n{HINT}\
+             next{HINT:#}: what would be lost: annals restore {} --target {}\n",
+            backup.backup,
+            style::time(&backup.taken_at),
+            if backup.verified { ", verified" } else { "" },
+            style::safe(&backup.undone.join(", ")),
+            backup.backup,
+            style::safe(&document.target)
+        ));
+    }
+    text
 }
 
 /// Whoever sits at a terminal types the target's name.
@@ -138,8 +194,9 @@ fn confirm(output: &Output, name: &str) -> Result<(), Failure> {
         return Err(refused("nobody can be asked here: say --yes"));
     }
     output.say(&format!(
-        "{BAD}emergency{BAD:#}: {} goes back to its last known good version, without a further \
-         question. Type its name to go on:\n",
+        "{BAD}emergency{BAD:#}: {} goes back to its last known good version, by the rollbacks or, where \
+         they do not lead back, by the backup of before, without a further question. What it would be: \
+         --dry-run. Type its name to go on:\n",
         style::safe(name)
     ));
     let mut line = String::new();
@@ -194,6 +251,13 @@ fn human(document: &EmergencyDocument) -> String {
             }
             None => "rows lost: not all could be counted".to_owned(),
         };
+        if let Some(done) = document.restore.as_ref().and_then(|restore| restore.done.as_ref()) {
+            let backup = document.restore.as_ref().map_or("", |restore| restore.backup.as_str());
+            text.push_str(&format!(
+                "{NOTE}restored{NOTE:#} from backup {backup}; what was there is kept as {}\n",
+                style::safe(&done.kept_as)
+            ));
+        }
         text.push_str(&format!(
             "{GOOD}✓{GOOD:#} {target} is back and verified after {took} · {lost}\n"
         ));
@@ -203,9 +267,10 @@ fn human(document: &EmergencyDocument) -> String {
         "{BAD}✗{BAD:#} {target} is not known to be good after {took} · verification {}\n",
         document.verified.replace('_', " ")
     ));
-    if let Some(backup) = &document.backup {
+    if let Some(backup) = document.backup.as_ref().filter(|_| document.restore.is_none()) {
         text.push_str(&format!(
-            "{HINT}next{HINT:#}: the rollbacks do not lead back; backup {} of {} does: annals restore {} --target {target}\n",
+            "{HINT}next{HINT:#}: the rollbacks do not lead back; backup {} of {} does: annals restore {} \
+             --target {target}\n",
             backup.backup, backup.taken_at, backup.backup
         ));
     }
