@@ -293,8 +293,7 @@ fn an_emergency_that_is_killed_in_its_restore_is_gone_on_with() {
     let server = Server::start();
     for point in ["restore_prepared", "restore_announced"] {
         let workspace = without_a_way_back(&server);
-        let killed =
-            workspace.annals("rollback --emergency --yes").env("ANNALS_FAILPOINT", point);
+        let killed = workspace.annals("rollback --emergency --yes").env("ANNALS_FAILPOINT", point);
         killed.run().expect(-1);
         let over = run(&workspace, "rollback --emergency --yes --json").expect(0).json();
         assert_eq!(over["over"], true, "{point}: {over:#}");
@@ -323,6 +322,66 @@ fn where_the_policy_keeps_a_person_in_it_the_backup_is_named() {
     fresh.tables(1);
     run(&fresh, "migrate").expect(0);
     run(&fresh, "rollback --emergency --yes").expect(3).says(&["no verification has ever passed"]);
+}
+
+#[test]
+fn a_drill_goes_the_way_of_an_emergency_elsewhere_and_records_how_long_it_took() {
+    let server = Server::start();
+    let workspace = shop(&server);
+    run(&workspace, "rollback --emergency --rehearse").expect(3).says(&["there is no backup"]);
+    configure(&workspace, "[targets.db]", "[targets.db]\nbackup = \"full\"");
+    run(&workspace, "migrate").expect(0);
+    let state = || {
+        server.value("SELECT (SELECT count(*) FROM items) || ' ' || count(*) FROM annals.ledger")
+    };
+    let before = (state(), workspace.kinds().len());
+    // The backup is of before 3_items: that is applied there, and rolled back as an emergency would.
+    let drill = run(&workspace, "rollback --emergency --rehearse --json").expect(0).json();
+    assert_eq!((&drill["passed"], &drill["way"]), (&true.into(), &"rollback".into()), "{drill:#}");
+    assert_eq!(drill["applied"], serde_json::json!(["3_items"]), "{drill:#}");
+    assert_eq!(drill["rolled_back"], serde_json::json!(["3_items"]), "{drill:#}");
+    assert_eq!(
+        (&drill["to_version"], &drill["rows"].as_u64().unwrap() > &1000),
+        (&"2".into(), true)
+    );
+    assert_eq!(state(), before.0);
+    assert_eq!(workspace.kinds()[before.1..], ["emergency_rehearsed"]);
+    run(&workspace, "timeline").expect(0).says(&["emergency rehearsed by rollback: passed"]);
+
+    // From a backup of now, nothing is applied first.
+    run(&workspace, "backup").expect(0);
+    let drill = run(&workspace, "rollback --emergency --rehearse").expect(0);
+    drill.says(&["rolled back: 3_items", "would be back at version 2", "was not compared"]);
+
+    // A rollback that leaves something behind, and one that fails, are found before they are needed.
+    workspace.write("rollbacks/3_items_rollback.sql", "DROP TABLE no_such_table;");
+    let drill = run(&workspace, "rollback --emergency --rehearse").expect(11);
+    drill.says(&["would not have ended well", "no_such_table"]);
+
+    // Declared irreversible, the way is a backup, and the newest is one of what is broken.
+    let never = "-- annals: irreversible=\"the rows were merged\"\nSELECT 1;";
+    workspace.write("rollbacks/3_items_rollback.sql", never);
+    let drill = run(&workspace, "rollback --emergency --rehearse").expect(11);
+    drill.says(&["rows were merged", "when 3 was applied already"]);
+    assert_eq!(state(), before.0);
+    run(&workspace, "log verify").expect(0);
+}
+
+#[test]
+fn a_drill_finds_what_a_rollback_leaves_behind() {
+    let server = Server::start();
+    let workspace = shop(&server);
+    configure(&workspace, "[targets.db]", "[targets.db]\nbackup = \"full\"");
+    workspace
+        .write("rollbacks/3_items_rollback.sql", "DROP TABLE items; CREATE TABLE left_over ();");
+    run(&workspace, "migrate").expect(0);
+    let drill = run(&workspace, "rollback --emergency --rehearse --json").expect(11).json();
+    assert_eq!((&drill["passed"], &drill["failed"]), (&false.into(), &serde_json::Value::Null));
+    assert!(drill["findings"][0].as_str().unwrap().contains("left_over"), "{drill:#}");
+    // A drill of a target that is good goes by the backup.
+    run(&workspace, "verify").expect(0);
+    let drill = run(&workspace, "rollback --emergency --rehearse --json").expect(0).json();
+    assert_eq!((&drill["way"], &drill["rolled_back"]), (&"backup".into(), &serde_json::json!([])));
 }
 
 /// The commands of `docs/guide/recovery.md`, in its order, on one target.
@@ -361,7 +420,7 @@ fn the_recovery_guide_works_as_it_is_written() {
                     _ => words.arg(part),
                 };
             }
-            if arguments.contains("--emergency") {
+            if arguments.contains("--emergency") && !arguments.contains("--rehearse") {
                 words = words.arg("--yes");
             }
             let outcome = words.run().expect(0);
@@ -378,5 +437,5 @@ fn the_recovery_guide_works_as_it_is_written() {
             ran += 1;
         }
     }
-    assert_eq!(ran, 10);
+    assert_eq!(ran, 11);
 }

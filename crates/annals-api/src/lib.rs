@@ -12,6 +12,7 @@ mod ci;
 mod copies;
 mod diff;
 mod drift;
+mod drill;
 mod emergency;
 mod exit;
 mod failure;
@@ -53,6 +54,7 @@ pub use diff::{
     TurnedBackup, TurnedKey, TurnedMigration, VerificationAt,
 };
 pub use drift::{DriftAcceptedDocument, DriftDocument, TrackDocument};
+pub use drill::DrillDocument;
 pub use emergency::{BackupToRestore, EmergencyDocument, EndedClient};
 pub use exit::ExitCode;
 pub use failure::FailureDocument;

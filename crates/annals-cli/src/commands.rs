@@ -9,6 +9,7 @@ pub(crate) mod completions;
 pub(crate) mod create;
 pub(crate) mod diff;
 pub(crate) mod drift;
+pub(crate) mod drill;
 pub(crate) mod explain;
 pub(crate) mod export;
 pub(crate) mod history;

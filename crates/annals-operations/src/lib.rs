@@ -21,6 +21,7 @@ mod copies;
 mod create;
 mod diverged;
 mod drift;
+mod drill;
 mod durations;
 mod emergency;
 mod environment;
@@ -120,6 +121,7 @@ pub use drift::{
     AcceptedDrift, DdlCommand, DriftRefusal, DriftView, DriftedAttribute, DriftedObject,
     NotCompared, drift, drift_accept, with_parts,
 };
+pub use drill::{Drill, DrillOptions, drill};
 pub use durations::{DurationRow, DurationsView, durations};
 pub use emergency::{
     EmergencyLook, EmergencyOptions, EmergencyOutcome, emergency, emergency_look, target_name,

@@ -269,6 +269,31 @@ async fn rehearse_on_sandbox(
     jobs: usize,
     watcher: &mut dyn Watcher,
 ) -> Result<(Vec<String>, Vec<String>), Failure> {
+    let stood = on_sandbox(around, archive, key, jobs, watcher).await?;
+    Ok((stood.unequal, stood.notes))
+}
+
+/// A backup that was restored on a private server, which ends with this.
+pub(crate) struct Stood {
+    /// The restored database.
+    pub(crate) spec: ConnectionSpec,
+    /// How it differs from what was backed up.
+    pub(crate) unequal: Vec<String>,
+    /// What should be known besides.
+    pub(crate) notes: Vec<String>,
+    /// Rows.
+    pub(crate) rows: u64,
+    _sandbox: Sandbox,
+}
+
+/// Restores a backup on a private server, and compares.
+pub(crate) async fn on_sandbox(
+    around: Around<'_>,
+    archive: &Archive,
+    key: &Arc<Vec<KeyEncryptionKey>>,
+    jobs: usize,
+    watcher: &mut dyn Watcher,
+) -> Result<Stood, Failure> {
     const DATABASE: &str = "annals_restored";
     let Around { environment, workspace, target } = around;
     let manifest = &archive.manifest;
@@ -319,7 +344,13 @@ async fn rehearse_on_sandbox(
     let rows_only = manifest.kind.is_of_rows().then(|| {
         format!("only rows were compared: the backup is one of {}", manifest.kind.as_str())
     });
-    Ok((told(&comparison.unequal), notes.chain(rows_only).collect()))
+    Ok(Stood {
+        spec: place.spec,
+        unequal: told(&comparison.unequal),
+        notes: notes.chain(rows_only).collect(),
+        rows: comparison.rows,
+        _sandbox: sandbox,
+    })
 }
 
 async fn make_roles(session: &mut Session, roles: &[String]) -> Result<(), Failure> {

@@ -70,7 +70,7 @@ fn versions(history: &History) -> Vec<Version> {
 }
 
 /// The versions that are to be undone.
-fn undone(book: &Book, goal: &RolledGoal) -> Result<Vec<Version>, Failure> {
+pub(crate) fn undone(book: &Book, goal: &RolledGoal) -> Result<Vec<Version>, Failure> {
     let applied = versions(&book.history);
     let goal = Wish::Rolled(goal.clone()).goal(&book.history, &book.recovery)?;
     let kept = match goal {

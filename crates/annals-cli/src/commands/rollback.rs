@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use annals_api::{EmergencyDocument, ExitCode, FailureDocument};
 use annals_events::{Direction, Version};
 use annals_operations::{
-    BackupWatcher, ChangeOptions, EmergencyLook, EmergencyOptions, Environment, Failure,
-    RolledGoal, carry_out_plan, emergency, emergency_look, parse_time, plan, plan_out, rollback,
-    target_name,
+    BackupWatcher, ChangeOptions, DrillOptions, EmergencyLook, EmergencyOptions, Environment,
+    Failure, RolledGoal, carry_out_plan, emergency, emergency_look, parse_time, plan, plan_out,
+    rollback, target_name,
 };
 
 use super::backup::Follows;
@@ -44,6 +44,11 @@ pub(crate) struct Arguments {
     /// first, drift and a missing backup do not stop it, and the target is verified afterwards
     #[arg(long, group = "why", conflicts_with_all = ["plan", "out"])]
     emergency: bool,
+
+    /// Go through it on a private server, from the newest backup, and record how long it took; the
+    /// target is not touched
+    #[arg(long, requires = "emergency", conflicts_with_all = ["dry_run", "yes", "reason"])]
+    rehearse: bool,
 
     /// Do not ask for the target's name
     #[arg(long, requires = "emergency")]
@@ -100,6 +105,10 @@ pub(crate) async fn run(
     if let Some(out) = &arguments.out {
         let file = plan_out(environment, goal, &options, out).await?;
         return Ok(written(output, &file));
+    }
+    if arguments.rehearse {
+        let EmergencyOptions { target, goal, jobs, .. } = arguments.emergency(goal);
+        return super::drill::run(environment, output, &DrillOptions { target, goal, jobs }).await;
     }
     if arguments.dry_run && arguments.emergency {
         return look(environment, output, &arguments, goal).await;
