@@ -5,6 +5,7 @@ mod prepared;
 mod queries;
 mod reader;
 mod rows;
+mod written;
 
 pub use reader::SchemaReader;
 
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 
 use annals_schema::{Object, ObjectKind, Snapshot};
 use futures_util::TryStreamExt;
+use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Either, Row, raw_sql};
 
 use crate::fault::Fault;
@@ -130,7 +132,7 @@ fn is_a_race(fault: &Fault) -> bool {
 
 async fn read_whole(session: &mut Session, catalog: &Catalog) -> Result<Vec<Read>, Fault> {
     session.reset().await?;
-    let (unreadable, _) = begin(session, BEGIN).await?;
+    let Opening { unreadable, .. } = begin(session, BEGIN, "").await?;
     let read = read_groups(session, catalog, &unreadable).await;
     let ended = session.roll_back().await;
     let read = read?;
@@ -148,7 +150,7 @@ pub async fn read_schema_inside(
     scope: &SchemaScope,
 ) -> Result<Snapshot, Fault> {
     let catalog = Catalog::new(session.facts().major(), scope);
-    let (unreadable, _) = begin(session, BEGIN_INSIDE).await?;
+    let Opening { unreadable, .. } = begin(session, BEGIN_INSIDE, "").await?;
     let read = read_groups(session, &catalog, &unreadable).await;
     let ended = session.run(END_INSIDE).await;
     let read = read?;
@@ -156,23 +158,31 @@ pub async fn read_schema_inside(
     Ok(Snapshot::new(session.facts().major(), read.into_iter().map(|read| read.object)))
 }
 
-/// Begins to read. Returns the kinds this role may not read, and what is prepared.
-async fn begin(
-    session: &mut Session,
-    how: &str,
-) -> Result<(Vec<ObjectKind>, Option<String>), Fault> {
+/// What a session says when it begins to read.
+struct Opening {
+    /// The kinds this role may not read.
+    unreadable: Vec<ObjectKind>,
+    /// What is prepared.
+    mark: Option<String>,
+    /// With the columns that were asked for besides.
+    row: PgRow,
+}
+
+/// Begins to read; asks for `columns` besides.
+async fn begin(session: &mut Session, how: &str, columns: &str) -> Result<Opening, Fault> {
     let asked: Vec<&str> = GUARDED.iter().map(|(_, _, asked)| *asked).collect();
-    let mark = prepared::MARK;
-    let sql = format!("{how}; {SETTINGS}; SELECT {}, {mark} AS mark", asked.join(", "));
-    let rows = session.rows(&sql).await?;
-    let row = rows.first().ok_or_else(|| Fault::Protocol("no answer".to_owned()))?;
+    let (mark, comma) = (prepared::MARK, if columns.is_empty() { "" } else { ", " });
+    let sql =
+        format!("{how}; {SETTINGS}; SELECT {}, {mark} AS mark{comma}{columns}", asked.join(", "));
+    let mut rows = session.rows(&sql).await?;
+    let row = rows.pop().ok_or_else(|| Fault::Protocol("no answer".to_owned()))?;
     let mut unreadable = Vec::new();
     for (at, (kind, ..)) in GUARDED.iter().enumerate() {
         if !row.try_get::<bool, _>(at)? {
             unreadable.push(*kind);
         }
     }
-    Ok((unreadable, row.try_get("mark")?))
+    Ok(Opening { unreadable, mark: row.try_get("mark")?, row })
 }
 
 async fn read_groups(

@@ -9,7 +9,8 @@ use super::changes::{Asked, Changes, Count, Id};
 use super::prepared::{Prepared, Query, execute};
 use super::queries::{Catalog, Group, Only, oids};
 use super::rows::Read;
-use super::{BEGIN, BEGIN_INSIDE, END_INSIDE, SchemaScope};
+use super::written::{Follower, Said};
+use super::{BEGIN, BEGIN_INSIDE, END_INSIDE, Opening, SchemaScope};
 use super::{begin, fetch, is_a_race, note, read_groups, skipped};
 use crate::fault::Fault;
 use crate::session::Session;
@@ -31,6 +32,8 @@ pub struct SchemaReader {
     full_reads: u64,
     /// Where sessions belong to nobody else, what is asked is prepared there.
     prepared: Option<Prepared>,
+    /// Where nobody else writes, what the session has written is followed.
+    follower: Option<Follower>,
 }
 
 /// The last picture.
@@ -57,13 +60,21 @@ enum Place {
 impl SchemaReader {
     /// A reader that has read nothing yet.
     pub const fn new(scope: SchemaScope) -> Self {
-        Self { scope, last: None, full_reads: 0, prepared: None }
+        Self { scope, last: None, full_reads: 0, prepared: None, follower: None }
     }
 
     /// A reader that prepares its queries in the sessions it reads by: worth it near the server,
     /// and for many pictures. They stay there as prepared statements, `annals_catalog_…`.
     pub fn preparing(scope: SchemaScope) -> Self {
         Self { prepared: Some(Prepared::default()), ..Self::new(scope) }
+    }
+
+    /// As [`Self::preparing`], where the session is alone: nobody else changes the schema of its
+    /// database or of the cluster, and it does not switch off and on again that the server counts
+    /// what it writes. In transactions that follow upon each other by [`Self::turn`] nothing is
+    /// looked at but the catalogs it has written to since the last picture.
+    pub fn alone(scope: SchemaScope) -> Self {
+        Self { follower: Some(Follower::new()), ..Self::preparing(scope) }
     }
 
     /// How often everything was read.
@@ -95,24 +106,64 @@ impl SchemaReader {
         self.read_in(session, Place::Inside).await
     }
 
+    /// Commits the open transaction and begins another one, which goes on from the last picture.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::commit`]; there is no transaction then.
+    pub async fn turn(&mut self, session: &mut Session) -> Result<(), Fault> {
+        let tally = self.last.as_mut().and_then(|last| last.count.tally.take());
+        let (Some(follower), Some(tally)) = (&self.follower, tally) else {
+            return session.run("COMMIT; BEGIN").await;
+        };
+        let (columns, leave) = (follower.columns(), follower.leave(false));
+        let sql = format!("SELECT {columns}; COMMIT; BEGIN; SELECT {columns}; {leave}");
+        let rows = session.rows(&sql).await?;
+        let [before, behind] = rows.as_slice() else {
+            return Err(Fault::Protocol("the answers of a commit".to_owned()));
+        };
+        let (before, behind) = (follower.said(before)?, follower.said(behind)?);
+        if let Some(last) = self.last.as_mut().filter(|_| before.goes_on) {
+            // What a commit itself does is written behind the picture.
+            let is_all = behind.tally.as_ref() == Some(&tally);
+            last.count.committed(is_all.then_some(behind.oldest));
+            last.count.tally = Some(tally);
+        }
+        Ok(())
+    }
+
     async fn read_in(&mut self, session: &mut Session, place: Place) -> Result<Snapshot, Fault> {
-        let (unreadable, mark) = match place {
+        let columns = match (&mut self.follower, place) {
+            (Some(follower), Place::Inside) => {
+                follower.get_ready(session).await?;
+                follower.columns()
+            }
+            _ => String::new(),
+        };
+        let opening = match place {
             Place::Own => {
                 session.reset().await?;
-                begin(session, BEGIN).await?
+                begin(session, BEGIN, "").await?
             }
-            Place::Inside => begin(session, BEGIN_INSIDE).await?,
+            Place::Inside => begin(session, BEGIN_INSIDE, &columns).await?,
+        };
+        let said = match &self.follower {
+            Some(follower) if !columns.is_empty() => follower.said(&opening.row)?,
+            _ => Said::default(),
         };
         let last = self.last.take();
         let inside = matches!(place, Place::Inside);
-        let mark = mark.as_deref();
-        let read = self.bring_up_to_date(session, last, unreadable, inside, mark).await;
-        let ended = match place {
-            Place::Own => session.roll_back().await,
-            Place::Inside => session.run(END_INSIDE).await,
+        let read = self.bring_up_to_date(session, last, opening, inside, &said).await;
+        let ended = match (place, &self.follower) {
+            (Place::Own, _) => session.roll_back().await,
+            (Place::Inside, Some(follower)) if read.is_ok() => {
+                session.run(&format!("{END_INSIDE}; {}", follower.leave(said.goes_on))).await
+            }
+            (Place::Inside, _) => session.run(END_INSIDE).await,
         };
-        let picture = read?;
+        let mut picture = read?;
         ended?;
+        picture.count.tally = said.tally;
         let snapshot = picture.snapshot.clone();
         self.last = Some(picture);
         Ok(snapshot)
@@ -122,10 +173,11 @@ impl SchemaReader {
         &mut self,
         session: &mut Session,
         last: Option<Picture>,
-        unreadable: Vec<ObjectKind>,
+        opening: Opening,
         inside: bool,
-        mark: Option<&str>,
+        said: &Said,
     ) -> Result<Picture, Fault> {
+        let Opening { unreadable, mark, row: _ } = opening;
         let catalog = Catalog::new(session.facts().major(), &self.scope);
         let identity = &session.facts().identity;
         let database = format!("{}/{}", identity.system_identifier, identity.database);
@@ -141,10 +193,18 @@ impl SchemaReader {
         .collect();
         let major = session.facts().major();
         let settings = may(ObjectKind::Setting);
-        let mut asked = Asked { major, settings, uncounted: &uncounted, inside, prepared: false };
+        let mut asked = Asked {
+            major,
+            settings,
+            uncounted: &uncounted,
+            inside,
+            prepared: false,
+            transaction: said.transaction.as_deref(),
+            tally: said.tally.as_ref().filter(|_| said.goes_on),
+        };
         if let Some(prepared) = &mut self.prepared {
             let from = format!("{major} {settings} {uncounted:?} {unreadable:?}");
-            if !prepared.are_there(&from, mark) {
+            if !prepared.are_there(&from, mark.as_deref()) {
                 let queries = queries(&catalog, &asked, &skipped(&unreadable));
                 prepared.prepare(session, from, queries).await?;
             }
