@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use annals_events::{Digest, ProofVerdict, Version};
-use annals_migrations::Migration;
+use annals_migrations::{Migration, SourceFile};
 use annals_postgres::{SchemaReader, SchemaScope, Session, SessionSettings, read_schema};
 use annals_schema::Snapshot;
 
@@ -131,13 +131,16 @@ async fn rehearse_in<P: Place>(
     let groups = groups(items, options)?;
     let session = connect(place, MAIN).await?;
     let server_major = session.facts().major();
+    let alone = items.iter().all(|item| is_followed(item.migration));
     let mut stage = Stage {
         relations: Relations::default(),
-        reader: SchemaReader::preparing(options.scope.clone()),
+        reader: reader(options, alone),
+        alone,
         now: None,
         place,
         options: *options,
         session: Some(session),
+        open: false,
     };
     let (mut proven, mut links, mut failed) = (Vec::new(), Vec::new(), None);
     let of = items.len();
@@ -170,6 +173,7 @@ async fn rehearse_in<P: Place>(
         let mut reader = stage.take_reader();
         let session = stage.session().await?;
         let places = go_down(session, &mut reader, &links[from..], &top).await?;
+        stage.leave().await;
         let reached = links.iter().rev().map(|link| link.group);
         note_chain(&mut proven, reached.zip(places));
     }
@@ -181,6 +185,30 @@ async fn rehearse_in<P: Place>(
     let not_reached =
         not_reached.map(|item| (item.migration.version.clone(), item.migration.name.clone()));
     Ok(Rehearsal { steps: proven, not_reached: not_reached.collect(), server_major })
+}
+
+/// Words of files that may write behind the back of the session they run in: by another one, or
+/// while the server is told not to count.
+const ELSEWHERE: &[&str] = &["track_counts", "dblink", "pg_background", "program"];
+
+/// Whether what the files write is counted by the session they run in.
+fn is_followed(migration: &Migration) -> bool {
+    let files = std::iter::once(&migration.up).chain(&migration.down);
+    files.map(SourceFile::script).all(|script| {
+        script.is_ok_and(|script| {
+            let mut statements = script.statements.iter();
+            script.streamed.is_none()
+                && statements.all(|statement| {
+                    let text = statement.text.to_ascii_lowercase();
+                    !ELSEWHERE.iter().any(|word| text.contains(word))
+                })
+        })
+    })
+}
+
+fn reader(options: &RehearsalOptions<'_>, alone: bool) -> SchemaReader {
+    let scope = options.scope.clone();
+    if alone { SchemaReader::alone(scope) } else { SchemaReader::preparing(scope) }
 }
 
 /// Whatever is proven stands together, at the end.
@@ -238,9 +266,13 @@ struct Stage<'p, 'a, P: Place> {
     options: RehearsalOptions<'a>,
     /// None while somebody clones the database.
     session: Option<Session>,
+    /// A transaction is open in which nothing has happened yet.
+    open: bool,
     relations: Relations,
     /// Reads of the main database what has changed since it did so last.
     reader: SchemaReader,
+    /// Whether nothing but the session writes.
+    alone: bool,
     /// The schema as it is, where it has been read.
     now: Option<Snapshot>,
 }
@@ -261,8 +293,29 @@ struct Sight {
 }
 
 impl<P: Place> Stage<'_, '_, P> {
+    /// The session, outside of transactions.
     async fn session(&mut self) -> Result<&mut Session, RehearsalError> {
+        let open = std::mem::take(&mut self.open);
+        let session = self.session_in(open).await?;
+        if open {
+            session.roll_back().await?;
+        }
+        Ok(session)
+    }
+
+    /// The session, in a transaction.
+    async fn session_inside(&mut self) -> Result<&mut Session, RehearsalError> {
+        let open = std::mem::replace(&mut self.open, true);
+        let session = self.session_in(open).await?;
+        if !open {
+            session.run("BEGIN").await?;
+        }
+        Ok(session)
+    }
+
+    async fn session_in(&mut self, open: bool) -> Result<&mut Session, RehearsalError> {
         if self.session.is_none() {
+            debug_assert!(!open, "invariant: a transaction is one of a session");
             self.session = Some(connect(self.place, MAIN).await?);
         }
         Ok(self.session.as_mut().expect("it was made above"))
@@ -281,10 +334,11 @@ impl<P: Place> Stage<'_, '_, P> {
 
     /// The reader of the main database. One that is not given back is replaced by a new one.
     fn take_reader(&mut self) -> SchemaReader {
-        std::mem::replace(&mut self.reader, SchemaReader::preparing(self.options.scope.clone()))
+        std::mem::replace(&mut self.reader, reader(&self.options, self.alone))
     }
 
     async fn leave(&mut self) {
+        self.open = false;
         if let Some(session) = self.session.take() {
             session.close().await;
         }
@@ -318,8 +372,7 @@ impl<P: Place> Stage<'_, '_, P> {
             Some(sight) => (sight, true),
             None => self.with_commits(group, &before).await?,
         };
-        let major = self.session().await?.facts().major();
-        Ok((proofs(group, &before, sight, major), applied))
+        Ok((proofs(group, &before, sight), applied))
     }
 
     /// All of it in two transactions, or in one where rows are moved; nothing unless all is well.
@@ -329,17 +382,18 @@ impl<P: Place> Stage<'_, '_, P> {
         before: &Snapshot,
     ) -> Result<Option<Sight>, RehearsalError> {
         let (mut relations, mut reader) = (self.relations.clone(), self.take_reader());
-        let session = self.session().await?;
-        session.run("BEGIN").await?;
+        let session = self.session_inside().await?;
         let done = Self::inside(session, group, before, &mut relations, &mut reader).await?;
-        self.reader = reader;
         let Some((sight, after)) = done else {
-            let session = self.session().await?;
-            session.roll_back().await?;
+            self.reader = reader;
+            self.session().await?;
             return Ok(None);
         };
-        if let Err(fault) = self.session().await?.commit().await {
+        let committed = reader.turn(session).await;
+        self.reader = reader;
+        if let Err(fault) = committed {
             check_alive(&fault)?;
+            self.open = false;
             return Ok(None);
         }
         (self.relations, self.now) = (relations, Some(after));
@@ -371,7 +425,7 @@ impl<P: Place> Stage<'_, '_, P> {
         if group.leaves_rows_alone() {
             // What is left is what was there: going on from it in another transaction shows whether
             // the file says the same each time.
-            if let Err(fault) = session.run("COMMIT; BEGIN").await {
+            if let Err(fault) = reader.turn(session).await {
                 check_alive(&fault)?;
                 session.run("BEGIN").await?;
                 return Ok(None);
@@ -743,7 +797,7 @@ async fn write(
 }
 
 /// One proof for each member of a group.
-fn proofs(group: &Group<'_>, before: &Snapshot, sight: Sight, server_major: u32) -> Vec<StepProof> {
+fn proofs(group: &Group<'_>, before: &Snapshot, sight: Sight) -> Vec<StepProof> {
     let verdict = judge(&sight.seen);
     let versions = group.versions();
     let fingerprint = before.fingerprint().digest;
@@ -770,7 +824,7 @@ fn proofs(group: &Group<'_>, before: &Snapshot, sight: Sight, server_major: u32)
             name: member.name.clone(),
             file: member.up.reference(),
             rollback: member.down.as_ref().map(annals_migrations::SourceFile::reference),
-            server_major,
+            server_major: before.server_major(),
             before: fingerprint,
             after: sight.after.filter(|_| !failed),
             verdict,

@@ -71,7 +71,7 @@ impl<'a> Errand<'a> {
         })
     }
 
-    fn failure(&self, at: Option<usize>, fault: &Fault) -> FileFailure {
+    pub(crate) fn failure(&self, at: Option<usize>, fault: &Fault) -> FileFailure {
         let statement = at.and_then(|at| self.script.statements.get(at));
         let (code, message) = match fault {
             Fault::Server(error) => (Some(error.code.clone()), error.message.clone()),

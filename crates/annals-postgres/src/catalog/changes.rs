@@ -518,7 +518,8 @@ impl Count {
             return Ok(Changes::Unclear);
         }
         // Of a transaction that has ended nothing comes back once it was read anew.
-        let goes_on = self.transaction.is_some() && self.transaction.as_deref() == asked.transaction;
+        let goes_on =
+            self.transaction.is_some() && self.transaction.as_deref() == asked.transaction;
         around |= self.uncounted || before.uncounted || changed.iter().any(Id::is_around);
         (self.inside, self.transaction) = (asked.inside, asked.transaction.map(str::to_owned));
         if asked.inside {

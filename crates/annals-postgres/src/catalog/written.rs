@@ -68,8 +68,7 @@ impl Follower {
         if self.oids.is_some() {
             return Ok(());
         }
-        let catalogs: BTreeSet<&'static str> =
-            changes::catalogs(session.facts().major()).collect();
+        let catalogs: BTreeSet<&'static str> = changes::catalogs(session.facts().major()).collect();
         self.catalogs = catalogs.into_iter().collect();
         let names: Vec<String> =
             self.catalogs.iter().map(|name| format!("pg_catalog.{name}")).collect();
