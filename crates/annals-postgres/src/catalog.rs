@@ -31,32 +31,50 @@ const END_INSIDE: &str = "ROLLBACK TO SAVEPOINT annals_schema; RELEASE SAVEPOINT
 
 /// What is set while the catalog is read: every name is printed with its schema, and constants look
 /// the same whatever a role, a database or a file has set.
-const SETTINGS: &str = "SET LOCAL search_path = ''; SET LOCAL row_security = on; \
-     SET LOCAL quote_all_identifiers = off; SET LOCAL datestyle = 'ISO, YMD'; \
-     SET LOCAL intervalstyle = 'postgres'; SET LOCAL timezone = 'UTC'; \
-     SET LOCAL extra_float_digits = 1; SET LOCAL bytea_output = 'hex'; \
-     SET LOCAL xmlbinary = 'base64'; SET LOCAL lc_monetary = 'C'; SET LOCAL lc_numeric = 'C'; \
-     SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0; \
-     SET LOCAL work_mem = '16MB'; SET LOCAL standard_conforming_strings = on; \
-     SET LOCAL plan_cache_mode = force_generic_plan";
+const SETTINGS: &[(&str, &str)] = &[
+    ("search_path", ""),
+    ("row_security", "on"),
+    ("quote_all_identifiers", "off"),
+    ("datestyle", "ISO, YMD"),
+    ("intervalstyle", "postgres"),
+    ("timezone", "UTC"),
+    ("extra_float_digits", "1"),
+    ("bytea_output", "hex"),
+    ("xmlbinary", "base64"),
+    ("lc_monetary", "C"),
+    ("lc_numeric", "C"),
+    ("jit", "off"),
+    ("max_parallel_workers_per_gather", "0"),
+    ("work_mem", "16MB"),
+    ("standard_conforming_strings", "on"),
+    ("plan_cache_mode", "force_generic_plan"),
+];
+
+/// All of them in one statement.
+fn settings() -> String {
+    let calls = SETTINGS
+        .iter()
+        .map(|(name, value)| format!("pg_catalog.set_config('{name}', '{value}', true)"));
+    format!("SELECT {}", calls.collect::<Vec<_>>().join(", "))
+}
 
 /// Kinds an ordinary role may be kept from reading, with what tells whether it is.
 const GUARDED: &[(ObjectKind, &str, &str)] = &[
     (
         ObjectKind::Subscription,
         "subscriptions",
-        "has_column_privilege('pg_catalog.pg_subscription', 'subname', 'SELECT') \
-         AND has_column_privilege('pg_catalog.pg_subscription', 'subpublications', 'SELECT')",
+        "pg_catalog.has_column_privilege('pg_catalog.pg_subscription', 'subname', 'SELECT') \
+         AND pg_catalog.has_column_privilege('pg_catalog.pg_subscription', 'subpublications', 'SELECT')",
     ),
     (
         ObjectKind::UserMapping,
         "user_mappings",
-        "has_table_privilege('pg_catalog.pg_user_mappings', 'SELECT')",
+        "pg_catalog.has_table_privilege('pg_catalog.pg_user_mappings', 'SELECT')",
     ),
     (
         ObjectKind::Setting,
         "settings",
-        "has_table_privilege('pg_catalog.pg_db_role_setting', 'SELECT')",
+        "pg_catalog.has_table_privilege('pg_catalog.pg_db_role_setting', 'SELECT')",
     ),
 ];
 
@@ -172,8 +190,8 @@ struct Opening {
 async fn begin(session: &mut Session, how: &str, columns: &str) -> Result<Opening, Fault> {
     let asked: Vec<&str> = GUARDED.iter().map(|(_, _, asked)| *asked).collect();
     let (mark, comma) = (prepared::MARK, if columns.is_empty() { "" } else { ", " });
-    let sql =
-        format!("{how}; {SETTINGS}; SELECT {}, {mark} AS mark{comma}{columns}", asked.join(", "));
+    let (settings, asked) = (settings(), asked.join(", "));
+    let sql = format!("{how}; {settings}; SELECT {asked}, {mark} AS mark{comma}{columns}");
     let mut rows = session.rows(&sql).await?;
     let row = rows.pop().ok_or_else(|| Fault::Protocol("no answer".to_owned()))?;
     let mut unreadable = Vec::new();

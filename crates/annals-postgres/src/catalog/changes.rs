@@ -46,12 +46,25 @@ impl Watched {
     }
 }
 
+/// Queries that give nothing but for objects that have rows in a catalog whose rows go alone.
+const NEEDS: &[(&str, &str)] = &[
+    ("sequences", "pg_sequence"),
+    ("constraints", "pg_constraint"),
+    ("indexes", "pg_index"),
+    ("triggers", "pg_trigger"),
+    ("rules", "pg_rewrite"),
+    ("policies", "pg_policy"),
+    ("statistics", "pg_statistic_ext"),
+    ("functions", "pg_proc"),
+    ("domain_constraints", "pg_constraint"),
+];
+
 /// Members of extensions come and go with these rows.
 const MEMBERS: usize = 0;
 
 const WATCHED: &[Watched] = &[
     Watched {
-        filter: "t.deptype IN ('e', 'x')",
+        filter: "t.refclassid = 'pg_extension'::regclass AND t.deptype IN ('e', 'x')",
         ..watched("pg_depend", "'pg_extension'::regclass", "t.objid")
     },
     alone("pg_class", "'pg_class'::regclass", "t.oid"),
@@ -74,7 +87,7 @@ const WATCHED: &[Watched] = &[
     alone("pg_policy", "'pg_class'::regclass", "t.polrelid"),
     alone("pg_inherits", "'pg_class'::regclass", "t.inhrelid"),
     watched("pg_partitioned_table", "'pg_class'::regclass", "t.partrelid"),
-    watched("pg_sequence", "'pg_class'::regclass", "t.seqrelid"),
+    alone("pg_sequence", "'pg_class'::regclass", "t.seqrelid"),
     watched("pg_foreign_table", "'pg_class'::regclass", "t.ftrelid"),
     alone("pg_statistic_ext", "'pg_class'::regclass", "t.stxrelid"),
     alone("pg_type", "'pg_type'::regclass", "t.oid"),
@@ -223,11 +236,12 @@ fn kept(of: &Watched) -> String {
 fn all_and_fresh(at: usize, of: &Watched, oldest: &str) -> String {
     let Watched { catalog, class, id, filter, .. } = of;
     let kept = kept(of);
+    // The age of the oldest is found once.
     format!(
         "SELECT {at} AS at, count(*) AS rows, array_to_string(array_agg(\
-         CASE WHEN age(t.xmin) <= age({oldest}) THEN -1 ELSE 1 END \
+         CASE WHEN age(t.xmin) <= (SELECT age({oldest})) THEN -1 ELSE 1 END \
          * ((({class})::oid::int8 << 32) | ({id})::oid::int8)) \
-         FILTER (WHERE {kept} OR age(t.xmin) <= age({oldest})), ',') AS ids \
+         FILTER (WHERE {kept} OR age(t.xmin) <= (SELECT age({oldest}))), ',') AS ids \
          FROM pg_catalog.{catalog} t WHERE {filter}"
     )
 }
@@ -292,7 +306,7 @@ impl Asked<'_> {
         let one = readable(self.major, self.settings).map(|(at, of)| {
             let text = match of.goes_alone {
                 true => all_and_fresh(at, of, "$1"),
-                false => select(at, of, "age(t.xmin) <= age($1)"),
+                false => select(at, of, "age(t.xmin) <= (SELECT age($1))"),
             };
             Query { name: format!("one_{at}"), types: "xid", text }
         });
@@ -302,7 +316,7 @@ impl Asked<'_> {
 
 /// Asks for the rows written since a transaction, an expression.
 fn fresh(asked: &Asked<'_>, oldest: &str) -> String {
-    let fresh = format!("age(t.xmin) <= age({oldest})");
+    let fresh = format!("age(t.xmin) <= (SELECT age({oldest}))");
     let mut sql = preamble(asked.uncounted);
     for (at, of) in readable(asked.major, asked.settings) {
         let _ = write!(sql, " UNION ALL {}", select(at, of, &fresh));
@@ -438,6 +452,17 @@ impl Count {
             true => Ok(Changes::Of { ids: changed, around }),
             false => Ok(Changes::Nothing),
         }
+    }
+
+    /// Whether a query can give anything for these units.
+    pub(super) fn may_have(&self, query: &str, units: &[u32]) -> bool {
+        let Some((_, catalog)) = NEEDS.iter().find(|(name, _)| *name == query) else {
+            return true;
+        };
+        let of_it = WATCHED.iter().zip(&self.catalogs).filter(|(of, _)| of.catalog == *catalog);
+        let mut lists = of_it.map(|(_, (_, ids))| ids);
+        units.iter().any(|unit| *unit < FIRST_NORMAL)
+            || lists.any(|ids| ids.iter().any(|id| units.contains(&id.id)))
     }
 
     /// The transaction was committed, and had written nothing since the last count if `oldest`, the

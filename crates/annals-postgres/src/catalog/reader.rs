@@ -116,14 +116,16 @@ impl SchemaReader {
         let (Some(follower), Some(tally)) = (&self.follower, tally) else {
             return session.run("COMMIT; BEGIN").await;
         };
-        let (columns, leave) = (follower.columns(), follower.leave(false));
-        let sql = format!("SELECT {columns}; COMMIT; BEGIN; SELECT {columns}; {leave}");
+        let (goes_on, columns) = (follower.goes_on(), follower.columns());
+        let leave = follower.leave(false);
+        let sql = format!("SELECT {goes_on}; COMMIT; BEGIN; SELECT {columns}; {leave}");
         let rows = session.rows(&sql).await?;
         let [before, behind] = rows.as_slice() else {
             return Err(Fault::Protocol("the answers of a commit".to_owned()));
         };
-        let (before, behind) = (follower.said(before)?, follower.said(behind)?);
-        if let Some(last) = self.last.as_mut().filter(|_| before.goes_on) {
+        let behind = follower.said(behind)?;
+        let goes_on: bool = before.try_get("goes_on")?;
+        if let Some(last) = self.last.as_mut().filter(|_| goes_on) {
             // What a commit itself does is written behind the picture.
             let is_all = behind.tally.as_ref() == Some(&tally);
             last.count.committed(is_all.then_some(behind.oldest));
@@ -266,8 +268,8 @@ fn queries(catalog: &Catalog, asked: &Asked<'_>, skipped: &[&str]) -> Vec<Query>
         (Group::Surroundings, Only::All, ""),
     ];
     for (group, only, types) in groups {
-        for (at, text) in catalog.each(group, only, skipped).into_iter().enumerate() {
-            queries.push(Query { name: format!("{}_{at}", word(group)), types, text });
+        for (name, text) in catalog.each(group, only, skipped) {
+            queries.push(Query { name: format!("{}_{name}", word(group)), types, text });
         }
     }
     queries
@@ -309,7 +311,11 @@ async fn dependents(
     let (classes, ids) = (oids(&classes), oids(&ids));
     let mut sql = String::new();
     match prepared {
-        true => execute(&mut sql, "dependents", &format!("{classes}, {ids}")),
+        true => {
+            // Plans are made once, and the catalog grows.
+            sql.push_str("SET LOCAL enable_seqscan = off; ");
+            execute(&mut sql, "dependents", &format!("{classes}, {ids}"));
+        }
         false => sql = dependents_of(&classes, &ids),
     }
     for row in &session.rows(&sql).await? {
@@ -338,8 +344,15 @@ impl Picture {
             let Some(prepared) = prepared else {
                 return sql.push_str(&catalog.queries(group, only, &skipped(&self.unreadable)));
             };
-            let units = if let Only::Units(units) = only { oids(units) } else { String::new() };
-            prepared.of(word(group)).for_each(|name| execute(sql, name, &units));
+            let Only::Units(units) = only else {
+                return prepared.of(word(group)).for_each(|name| execute(sql, name, ""));
+            };
+            for name in prepared.of(word(group)) {
+                let rows_of = name.split_once('_').map_or("", |(_, name)| name);
+                if self.count.may_have(rows_of, units) {
+                    execute(sql, name, &oids(units));
+                }
+            }
         };
         let mut sql = String::new();
         let mut units = BTreeSet::new();

@@ -83,18 +83,22 @@ impl Follower {
         Ok(())
     }
 
+    /// As a column: whether the cursor is there.
+    pub(super) fn goes_on(&self) -> String {
+        let cursor = &self.cursor;
+        format!("EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE name = '{cursor}') AS goes_on")
+    }
+
     /// As columns: everything of [`Said`].
     pub(super) fn columns(&self) -> String {
-        let Self { cursor, oids, .. } = self;
-        let oids = oids.as_deref().unwrap_or_default();
+        let (oids, goes_on) = (self.oids.as_deref().unwrap_or_default(), self.goes_on());
         format!(
             "CASE WHEN pg_catalog.current_setting('track_counts') = 'on' THEN \
              (SELECT pg_catalog.string_agg(pg_catalog.pg_stat_get_xact_tuples_inserted(c.oid) || ' ' \
              || pg_catalog.pg_stat_get_xact_tuples_updated(c.oid) \
              + pg_catalog.pg_stat_get_xact_tuples_deleted(c.oid), ',' ORDER BY c.at) \
              FROM pg_catalog.unnest('{{{oids}}}'::pg_catalog.oid[]) WITH ORDINALITY c (oid, at)) END \
-             AS tally, \
-             EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE name = '{cursor}') AS goes_on, \
+             AS tally, {goes_on}, \
              pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text AS transaction, \
              (pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::pg_catalog.text\
              ::pg_catalog.numeric % 4294967296)::pg_catalog.int8 AS oldest"

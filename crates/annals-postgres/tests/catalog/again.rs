@@ -145,8 +145,8 @@ fn prepared_queries_a_file_takes_away_or_replaces_are_prepared_again() {
     for sql in [
         "DEALLOCATE ALL",
         "DISCARD ALL",
-        "DEALLOCATE annals_catalog_relations_0",
-        "DEALLOCATE annals_catalog_relations_0; PREPARE annals_catalog_relations_0 (oid[]) AS SELECT 1",
+        "DEALLOCATE annals_catalog_relations_tables",
+        "DEALLOCATE annals_catalog_relations_tables; PREPARE annals_catalog_relations_tables (oid[]) AS SELECT 1",
         "DEALLOCATE annals_catalog_fresh; PREPARE annals_catalog_fresh (xid) AS SELECT 1",
         "PREPARE annals_catalog_another AS SELECT 1",
         "SET search_path = 't'; CREATE SCHEMA t",
