@@ -150,6 +150,38 @@ impl Session {
         Ok(Traced { traces, fault: Some((at, fault.behind(start))) })
     }
 
+    /// Prepares a query with one parameter, an array of texts, for [`Self::reset_and_ask`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`].
+    pub async fn prepare_question(&mut self, name: &str, query: &str) -> Result<(), Fault> {
+        self.run(&format!("PREPARE {name} (pg_catalog.text[]) AS {query}")).await
+    }
+
+    /// Gives the session the state it began with and asks a question that was prepared; `texts` is
+    /// SQL, with commas between them. Its rows have one column.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`].
+    pub async fn reset_and_ask(
+        &mut self,
+        question: &str,
+        texts: &str,
+    ) -> Result<Vec<Option<String>>, Fault> {
+        // One plan for all times: the catalog grows.
+        let sql = format!(
+            "{}; SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
+             EXECUTE {question} (ARRAY[{texts}]::pg_catalog.text[]); \
+             RESET plan_cache_mode; RESET enable_seqscan",
+            self.reset_sql()
+        );
+        // Resetting answers with a row of many columns.
+        let rows = self.texts(&sql).await?.into_iter().filter(|row| row.len() == 1);
+        Ok(rows.flatten().collect())
+    }
+
     /// Runs a query as it stands; every value as the server writes it.
     ///
     /// # Errors

@@ -23,8 +23,8 @@ use crate::report::{
     ChainPlace, FileFailure, FileSeen, ObjectDifference, REPORT_FORMAT, Rehearsal, RowsReport,
     Skipped, StepProof, likeness,
 };
-use crate::rows::read_rows;
-use crate::sample::{ROWS, Table, read_tables, write_rows};
+use crate::rows::{read_rows, read_rows_of};
+use crate::sample::{ROWS, Table, prepare_tables, read_tables, write_rows};
 
 /// What is proven together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -97,6 +97,7 @@ async fn connect<P: Place>(place: &P, database: &str) -> Result<Session, Rehears
     };
     let mut session = place.spec(database).connect(APPLICATION, &settings).await?;
     session.prepare_traces().await?;
+    prepare_tables(&mut session).await?;
     Ok(session)
 }
 
@@ -738,18 +739,18 @@ async fn with_rows(
     }
     let mut report = RowsReport::default();
     let mut relations = Relations::default();
-    let tables = tables(session, &touched.before).await?;
+    let tables = read_tables(session, &touched.before).await?;
     report.before = write(session, &tables, 1, manner, &mut report.skipped).await?;
-    let before = read_rows(session, &tables).await?;
+    let before = read_rows_of(session, &tables).await?;
     let up = group.up(session, manner, Eyes::Closed, &mut relations).await?;
     if let Some(failure) = up.failure {
         report.up_failure = Some(failure);
         return Ok(Some(report));
     }
-    let behind = self::tables(session, &touched.behind).await?;
-    let earlier = read_rows(session, &behind).await?;
+    let behind = read_tables(session, &touched.behind).await?;
+    let earlier = read_rows_of(session, &behind).await?;
     report.behind = write(session, &behind, 1 + ROWS, manner, &mut report.skipped).await?;
-    let written = read_rows(session, &behind).await?.beyond(&earlier);
+    let written = read_rows_of(session, &behind).await?.beyond(&earlier);
     let down = group.down(session, manner, Eyes::Closed, &mut relations).await?;
     if let Some(failure) = down.failure {
         report.down_failure = Some(failure);
@@ -758,11 +759,6 @@ async fn with_rows(
     report.lost = before.lost_in(&read_rows(session, &tables).await?);
     report.would_be_lost = written.lost_in(&read_rows(session, &behind).await?);
     Ok(Some(report))
-}
-
-async fn tables(session: &mut Session, names: &[String]) -> Result<Vec<Table>, RehearsalError> {
-    session.reset().await?;
-    Ok(read_tables(session, names).await?)
 }
 
 /// Writes sample rows; returns how many.
