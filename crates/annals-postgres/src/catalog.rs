@@ -52,9 +52,13 @@ const SETTINGS: &[(&str, &str)] = &[
 
 /// All of them in one statement.
 fn settings() -> String {
-    let calls = SETTINGS
-        .iter()
-        .map(|(name, value)| format!("pg_catalog.set_config('{name}', '{value}', true)"));
+    // To set one costs more than to look at it: locales are looked up.
+    let calls = SETTINGS.iter().map(|(name, value)| {
+        format!(
+            "CASE WHEN pg_catalog.current_setting('{name}') OPERATOR(pg_catalog.<>) '{value}' \
+             THEN pg_catalog.set_config('{name}', '{value}', true) END"
+        )
+    });
     format!("SELECT {}", calls.collect::<Vec<_>>().join(", "))
 }
 
@@ -187,20 +191,29 @@ struct Opening {
 }
 
 /// Begins to read; asks for `columns` besides.
-async fn begin(session: &mut Session, how: &str, columns: &str) -> Result<Opening, Fault> {
+fn begin_sql(how: &str, columns: &str) -> String {
     let asked: Vec<&str> = GUARDED.iter().map(|(_, _, asked)| *asked).collect();
     let (mark, comma) = (prepared::MARK, if columns.is_empty() { "" } else { ", " });
     let (settings, asked) = (settings(), asked.join(", "));
-    let sql = format!("{how}; {settings}; SELECT {asked}, {mark} AS mark{comma}{columns}");
-    let mut rows = session.rows(&sql).await?;
-    let row = rows.pop().ok_or_else(|| Fault::Protocol("no answer".to_owned()))?;
-    let mut unreadable = Vec::new();
-    for (at, (kind, ..)) in GUARDED.iter().enumerate() {
-        if !row.try_get::<bool, _>(at)? {
-            unreadable.push(*kind);
+    format!("{how}; {settings}; SELECT {asked}, {mark} AS mark{comma}{columns}")
+}
+
+async fn begin(session: &mut Session, how: &str, columns: &str) -> Result<Opening, Fault> {
+    let rows = session.rows(&begin_sql(how, columns)).await?;
+    Opening::read(rows.into_iter().last())
+}
+
+impl Opening {
+    fn read(row: Option<PgRow>) -> Result<Self, Fault> {
+        let row = row.ok_or_else(|| Fault::Protocol("no answer".to_owned()))?;
+        let mut unreadable = Vec::new();
+        for (at, (kind, ..)) in GUARDED.iter().enumerate() {
+            if !row.try_get::<bool, _>(at)? {
+                unreadable.push(*kind);
+            }
         }
+        Ok(Self { unreadable, mark: row.try_get("mark")?, row })
     }
-    Ok(Opening { unreadable, mark: row.try_get("mark")?, row })
 }
 
 async fn read_groups(
@@ -238,7 +251,11 @@ async fn fetch(session: &mut Session, sql: &str) -> Result<Vec<Read>, Fault> {
     let mut answers = raw_sql(AssertSqlSafe(sql)).fetch_many(session.connection());
     let mut read = Vec::new();
     while let Some(answer) = answers.try_next().await? {
-        if let Either::Right(row) = answer {
+        // What is sent behind the queries resets the session.
+        let is_of_reset = |row: &PgRow| row.try_get_raw("set_config").is_ok();
+        if let Either::Right(row) = answer
+            && !is_of_reset(&row)
+        {
             read_row(&row, &mut read)?;
         }
     }

@@ -108,6 +108,17 @@ pub struct Session {
     settings: SessionSettings,
     facts: ServerFacts,
     pub(crate) application: String,
+    /// Nothing has run since it was reset.
+    is_reset: bool,
+    /// What goes along with the next file, behind it, and what that answered.
+    pub(crate) rider: Rider,
+}
+
+/// SQL behind a file in one message.
+#[derive(Default)]
+pub(crate) struct Rider {
+    pub(crate) sql: Option<String>,
+    pub(crate) answer: Option<PgRow>,
 }
 
 /// What a file's SQL left in the session behind its transaction must not reach the next one.
@@ -165,7 +176,8 @@ impl Session {
         let pid = facts.backend_pid;
         line.watched_by(Vigil { spec, settings: *settings, application: watcher, pid });
         let application = application.to_owned();
-        Ok(Self { line, settings: *settings, facts, application })
+        let (is_reset, rider) = (false, Rider::default());
+        Ok(Self { line, settings: *settings, facts, application, is_reset, rider })
     }
 
     /// Sets what every session is set to. Returns the backend that did.
@@ -243,8 +255,16 @@ impl Session {
     ///
     /// As [`Self::run`].
     pub async fn reset(&mut self) -> Result<(), Fault> {
+        if self.is_reset {
+            return Ok(());
+        }
         let sql = self.reset_sql();
         self.run(&sql).await
+    }
+
+    /// The message that was sent last has ended with [`Self::reset_sql`].
+    pub(crate) fn note_reset(&mut self) {
+        self.is_reset = true;
     }
 
     /// The SQL of [`Self::reset`]; [`Self::reset_len`] says how many statements it is.
@@ -268,6 +288,7 @@ impl Session {
 
     /// The connection, for queries of the crates that keep something of theirs in a database.
     pub fn connection(&mut self) -> &mut Line {
+        self.is_reset = false;
         &mut self.line
     }
 
@@ -277,7 +298,7 @@ impl Session {
     ///
     /// The server's error, or the loss of the connection.
     pub async fn run(&mut self, sql: &str) -> Result<(), Fault> {
-        raw_sql(AssertSqlSafe(sql)).execute(&mut self.line).await?;
+        raw_sql(AssertSqlSafe(sql)).execute(self.connection()).await?;
         Ok(())
     }
 

@@ -23,8 +23,8 @@ use crate::report::{
     ChainPlace, FileFailure, FileSeen, ObjectDifference, REPORT_FORMAT, Rehearsal, RowsReport,
     Skipped, StepProof, likeness,
 };
-use crate::rows::{read_rows, read_rows_of};
-use crate::sample::{ROWS, Table, prepare_tables, read_tables, write_rows};
+use crate::sample::prepare_tables;
+use crate::touched::{Touched, with_rows};
 
 /// What is proven together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -409,12 +409,19 @@ impl<P: Place> Stage<'_, '_, P> {
         reader: &mut SchemaReader,
     ) -> Result<Option<(Sight, Snapshot)>, RehearsalError> {
         let then = relations.clone();
+        let ride = |reader: &SchemaReader, session: &mut Session| {
+            if group.members.len() == 1 {
+                reader.ride(session);
+            }
+        };
+        ride(reader, session);
         let up = group.up(session, Manner::Inside, Eyes::Open, relations).await?;
         if up.failure.is_some() {
             return Ok(None);
         }
         let behind = relations.clone();
         let after = reader.read_inside(session).await?;
+        ride(reader, session);
         let down = group.down(session, Manner::Inside, Eyes::Open, relations).await?;
         if down.failure.is_some() {
             return Ok(None);
@@ -433,15 +440,19 @@ impl<P: Place> Stage<'_, '_, P> {
             }
         }
         let touched = Touched::of(&then, &behind, &up, &down);
-        session.run("SAVEPOINT annals_step").await?;
-        let rows = with_rows(session, group, &touched, Manner::Inside).await?;
-        session.run("ROLLBACK TO SAVEPOINT annals_step").await?;
+        let mut rows = None;
+        if !touched.is_empty() {
+            session.run("SAVEPOINT annals_step").await?;
+            rows = with_rows(session, group, &touched, Manner::Inside).await?;
+            session.run("ROLLBACK TO SAVEPOINT annals_step").await?;
+        }
         if rows
             .as_ref()
             .is_some_and(|rows| rows.up_failure.is_some() || rows.down_failure.is_some())
         {
             return Ok(None);
         }
+        ride(reader, session);
         let again = group.up(session, Manner::Inside, Eyes::Open, relations).await?;
         if again.failure.is_some() || reader.read_inside(session).await? != after {
             return Ok(None);
@@ -698,98 +709,6 @@ impl<P: Place> Stage<'_, '_, P> {
         self.place.discard(CLONE).await?;
         mirrors
     }
-}
-
-/// Tables that a group is about.
-struct Touched {
-    /// By the names they have before it.
-    before: Vec<String>,
-    /// By the names they have behind it.
-    behind: Vec<String>,
-}
-
-impl Touched {
-    fn of(then: &Relations, behind: &Relations, up: &Walk, down: &Walk) -> Self {
-        let before = then.touched(&up.locks).into_iter().chain(then.touched(&down.locks));
-        let (mut before, mut behind): (Vec<String>, Vec<String>) = (
-            before.collect(),
-            behind.touched(&up.locks).into_iter().chain(behind.touched(&down.locks)).collect(),
-        );
-        for names in [&mut before, &mut behind] {
-            names.sort();
-            names.dedup();
-        }
-        Self { before, behind }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.before.is_empty() && self.behind.is_empty()
-    }
-}
-
-/// Goes up and down once more with rows in the tables the group is about.
-async fn with_rows(
-    session: &mut Session,
-    group: &Group<'_>,
-    touched: &Touched,
-    manner: Manner,
-) -> Result<Option<RowsReport>, RehearsalError> {
-    if touched.is_empty() {
-        return Ok(None);
-    }
-    let mut report = RowsReport::default();
-    let mut relations = Relations::default();
-    let tables = read_tables(session, &touched.before).await?;
-    report.before = write(session, &tables, 1, manner, &mut report.skipped).await?;
-    let before = read_rows_of(session, &tables).await?;
-    let up = group.up(session, manner, Eyes::Closed, &mut relations).await?;
-    if let Some(failure) = up.failure {
-        report.up_failure = Some(failure);
-        return Ok(Some(report));
-    }
-    let behind = read_tables(session, &touched.behind).await?;
-    let earlier = read_rows_of(session, &behind).await?;
-    report.behind = write(session, &behind, 1 + ROWS, manner, &mut report.skipped).await?;
-    let written = read_rows_of(session, &behind).await?.beyond(&earlier);
-    let down = group.down(session, manner, Eyes::Closed, &mut relations).await?;
-    if let Some(failure) = down.failure {
-        report.down_failure = Some(failure);
-        return Ok(Some(report));
-    }
-    report.lost = before.lost_in(&read_rows(session, &tables).await?);
-    report.would_be_lost = written.lost_in(&read_rows(session, &behind).await?);
-    Ok(Some(report))
-}
-
-/// Writes sample rows; returns how many.
-async fn write(
-    session: &mut Session,
-    tables: &[Table],
-    first: u64,
-    manner: Manner,
-    skipped: &mut Vec<Skipped>,
-) -> Result<u64, RehearsalError> {
-    if tables.is_empty() {
-        return Ok(0);
-    }
-    if manner == Manner::Committing {
-        session.run("BEGIN").await?;
-    }
-    let written = write_rows(session, tables, first).await?;
-    if manner == Manner::Committing
-        && let Err(fault) = session.commit().await
-    {
-        check_alive(&fault)?;
-        // A deferred constraint has refused all of them.
-        let refused =
-            |table: &Table| Skipped { table: table.name.clone(), reason: fault.to_string() };
-        skipped.extend(tables.iter().map(refused));
-        return Ok(0);
-    }
-    let is_new = written.skipped.into_iter().filter(|found| !skipped.contains(found));
-    let new: Vec<Skipped> = is_new.collect();
-    skipped.extend(new);
-    Ok(written.rows)
 }
 
 /// One proof for each member of a group.

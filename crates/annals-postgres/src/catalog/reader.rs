@@ -11,7 +11,7 @@ use super::queries::{Catalog, Group, Only, oids};
 use super::rows::Read;
 use super::written::{Follower, Said};
 use super::{BEGIN, BEGIN_INSIDE, END_INSIDE, Opening, SchemaScope};
-use super::{begin, fetch, is_a_race, note, read_groups, skipped};
+use super::{begin, begin_sql, fetch, is_a_race, note, read_groups, skipped};
 use crate::fault::Fault;
 use crate::session::Session;
 
@@ -55,6 +55,15 @@ enum Place {
     Own,
     /// The one that is open.
     Inside,
+}
+
+impl Place {
+    const fn end(self) -> &'static str {
+        match self {
+            Self::Own => "ROLLBACK",
+            Self::Inside => END_INSIDE,
+        }
+    }
 }
 
 impl SchemaReader {
@@ -117,10 +126,14 @@ impl SchemaReader {
             return session.run("COMMIT; BEGIN").await;
         };
         let (goes_on, columns) = (follower.goes_on(), follower.columns());
-        let leave = follower.leave(false);
-        let sql = format!("SELECT {goes_on}; COMMIT; BEGIN; SELECT {columns}; {leave}");
+        let (leave, reset) = (follower.leave(false), session.reset_sql());
+        let sql = format!(
+            "SELECT {goes_on}; COMMIT; BEGIN; SELECT pg_catalog.set_config('search_path', '', true); \
+             SELECT {columns}; {leave}; {reset}"
+        );
         let rows = session.rows(&sql).await?;
-        let [before, behind] = rows.as_slice() else {
+        session.note_reset();
+        let [before, _, behind, _] = rows.as_slice() else {
             return Err(Fault::Protocol("the answers of a commit".to_owned()));
         };
         let behind = follower.said(behind)?;
@@ -134,51 +147,73 @@ impl SchemaReader {
         Ok(())
     }
 
+    /// Sends the beginning of the next picture with the next file of the transaction that is open,
+    /// which ends with it: a message less.
+    pub fn ride(&self, session: &mut Session) {
+        session.rider.answer = None;
+        session.rider.sql = self
+            .follower
+            .as_ref()
+            .filter(|follower| follower.is_ready())
+            .map(|follower| begin_sql(BEGIN_INSIDE, &follower.columns()));
+    }
+
     async fn read_in(&mut self, session: &mut Session, place: Place) -> Result<Snapshot, Fault> {
+        let began = std::mem::take(&mut session.rider).answer;
         let columns = match (&mut self.follower, place) {
             (Some(follower), Place::Inside) => {
-                follower.get_ready(session).await?;
+                follower.get_ready(session, began.is_some()).await?;
                 follower.columns()
             }
             _ => String::new(),
         };
-        let opening = match place {
-            Place::Own => {
+        let opening = match (place, began) {
+            (Place::Own, _) => {
                 session.reset().await?;
                 begin(session, BEGIN, "").await?
             }
-            Place::Inside => begin(session, BEGIN_INSIDE, &columns).await?,
+            (Place::Inside, Some(began)) => Opening::read(Some(began))?,
+            (Place::Inside, None) => begin(session, BEGIN_INSIDE, &columns).await?,
         };
         let said = match &self.follower {
             Some(follower) if !columns.is_empty() => follower.said(&opening.row)?,
             _ => Said::default(),
         };
         let last = self.last.take();
-        let inside = matches!(place, Place::Inside);
-        let read = self.bring_up_to_date(session, last, opening, inside, &said).await;
-        let ended = match (place, &self.follower) {
-            (Place::Own, _) => session.roll_back().await,
-            (Place::Inside, Some(follower)) if read.is_ok() => {
-                session.run(&format!("{END_INSIDE}; {}", follower.leave(said.goes_on))).await
+        let mut end = match (place, &self.follower) {
+            (Place::Own, _) => "ROLLBACK".to_owned(),
+            (Place::Inside, Some(follower)) => {
+                let leave = follower.leave(said.goes_on);
+                format!("{END_INSIDE}; {leave}; {}", session.reset_sql())
             }
-            (Place::Inside, _) => session.run(END_INSIDE).await,
+            (Place::Inside, None) => END_INSIDE.to_owned(),
         };
+        let read = self.bring_up_to_date(session, last, opening, (place, &mut end), &said).await;
+        let mut ended = Ok(());
+        if !end.is_empty() {
+            ended = session.run(if read.is_ok() { &end } else { place.end() }).await;
+        }
         let mut picture = read?;
         ended?;
+        if matches!(place, Place::Inside) && self.follower.is_some() {
+            session.note_reset();
+        }
         picture.count.tally = said.tally;
         let snapshot = picture.snapshot.clone();
         self.last = Some(picture);
         Ok(snapshot)
     }
 
+    /// Empties `end` where it was sent with the last queries.
     async fn bring_up_to_date(
         &mut self,
         session: &mut Session,
         last: Option<Picture>,
         opening: Opening,
-        inside: bool,
+        (place, end): (Place, &mut String),
         said: &Said,
     ) -> Result<Picture, Fault> {
+        let inside = matches!(place, Place::Inside);
         let Opening { unreadable, mark, row: _ } = opening;
         let catalog = Catalog::new(session.facts().major(), &self.scope);
         let identity = &session.facts().identity;
@@ -221,7 +256,7 @@ impl SchemaReader {
                     let units = dependents(session, &ids, around, asked.prepared).await?;
                     if let Some(units) = units {
                         let prepared = self.prepared.as_ref();
-                        last.read_again(session, &catalog, &units, prepared).await?;
+                        last.read_again(session, &catalog, &units, prepared, end).await?;
                         return Ok(last);
                     }
                     // Too many to be read one by one, but counted they are.
@@ -339,6 +374,7 @@ impl Picture {
         catalog: &Catalog,
         again: &Units,
         prepared: Option<&Prepared>,
+        end: &mut String,
     ) -> Result<(), Fault> {
         let ask = |sql: &mut String, group: Group, only: Only<'_>| {
             let Some(prepared) = prepared else {
@@ -372,7 +408,9 @@ impl Picture {
         if units.is_empty() {
             return Ok(());
         }
+        sql.push_str(end);
         let mut read = fetch(session, &sql).await?;
+        end.clear();
         if again.surroundings {
             read.extend(self.unreadable.iter().map(|kind| note(*kind)));
         }

@@ -63,9 +63,18 @@ impl Follower {
         Self { cursor, catalogs: Vec::new(), oids: None }
     }
 
-    /// Asks once which catalogs there are.
-    pub(super) async fn get_ready(&mut self, session: &mut Session) -> Result<(), Fault> {
-        if self.oids.is_some() {
+    /// Whether it knows the catalogs.
+    pub(super) fn is_ready(&self) -> bool {
+        self.oids.is_some()
+    }
+
+    /// Asks once which catalogs there are; whoever is asking already knows them.
+    pub(super) async fn get_ready(
+        &mut self,
+        session: &mut Session,
+        is_asking: bool,
+    ) -> Result<(), Fault> {
+        if is_asking || self.oids.is_some() {
             return Ok(());
         }
         let catalogs: BTreeSet<&'static str> = changes::catalogs(session.facts().major()).collect();
@@ -86,7 +95,10 @@ impl Follower {
     /// As a column: whether the cursor is there.
     pub(super) fn goes_on(&self) -> String {
         let cursor = &self.cursor;
-        format!("EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE name = '{cursor}') AS goes_on")
+        format!(
+            "EXISTS (SELECT FROM pg_catalog.pg_cursors \
+             WHERE name OPERATOR(pg_catalog.=) '{cursor}') AS goes_on"
+        )
     }
 
     /// As columns: everything of [`Said`].
