@@ -238,3 +238,26 @@ fn alone_a_session_is_followed_through_its_transactions() {
     let (full, all) = (reader.full_reads(), all.len() as u64);
     assert!(full < all / 3, "{full} of {all} were full reads");
 }
+
+#[test]
+fn where_the_server_does_not_count_every_row_is_looked_at() {
+    let server = Server::start();
+    let mut client = Client::new(&server);
+    client.run("CREATE TABLE t (id int PRIMARY KEY, name text)");
+    let scope = SchemaScope::of(Platform::Plain);
+    let mut reader = SchemaReader::alone(scope.clone());
+    client.run("BEGIN");
+    alone_in(&mut client, &mut reader, &scope, "the beginning");
+    for sql in [
+        "SET track_counts = off; ALTER TABLE t ADD COLUMN a int",
+        "ALTER TABLE t ADD COLUMN b int",
+        "SET track_counts = on; ALTER TABLE t DROP COLUMN a",
+        "ALTER TABLE t DROP COLUMN b",
+        // It is committed without being told, and the counts begin anew.
+        "COMMIT; BEGIN; ALTER TABLE t ADD COLUMN c int",
+        "DROP TABLE t",
+    ] {
+        client.run(sql);
+        alone_in(&mut client, &mut reader, &scope, sql);
+    }
+}
