@@ -21,7 +21,7 @@ use crate::place::{Place, RehearsalError};
 use crate::relations::Relations;
 use crate::report::{
     ChainPlace, FileFailure, FileSeen, ObjectDifference, REPORT_FORMAT, Rehearsal, RowsReport,
-    Skipped, StepProof, likeness,
+    StepProof, likeness,
 };
 use crate::sample::prepare_tables;
 use crate::touched::{Touched, with_rows};
