@@ -2,13 +2,13 @@
 //! down and up again on the same kind of server: without `fsync`, as in a sandbox.
 
 use std::fmt::Write as _;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use annals_testkit::{Server, Workspace};
 
-use crate::Options;
-use crate::measure::{Spread, run};
+use crate::measure::{Spread, Used, run};
 use crate::workload::{annals, drop_database, fresh_database, psql_itself, with_database};
+use crate::{Options, with_sessions};
 
 /// The SQL of migration `n` and of its rollback, of five kinds in turn; those that change a table
 /// change the last one that was made.
@@ -99,6 +99,12 @@ pub(crate) fn print(options: &Options) {
     for count in sizes {
         measure(&server, count, options.rounds.unwrap_or(3));
     }
+    match messages(&server) {
+        Some([ours, floor]) => {
+            println!("messages for each migration, by strace: annals {ours:.1}, psql {floor:.1}");
+        }
+        None => println!("messages are not counted: strace is not installed"),
+    }
 }
 
 fn measure(server: &Server, count: usize, rounds: usize) {
@@ -116,15 +122,60 @@ fn measure(server: &Server, count: usize, rounds: usize) {
         psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", "all.sql", "-d", &url]);
         psql.env("PGOPTIONS", "-c client_min_messages=warning").current_dir(folder);
         // The rehearsal only reads the target, and is first on the empty one.
-        ours.push(run(&proof).wall.as_secs_f64());
-        floor.push(run(&psql).wall.as_secs_f64());
+        ours.push(with_sessions(server, || run(&proof)));
+        floor.push(with_sessions(server, || run(&psql)));
         drop_database(server, &database);
     }
-    let ratio = Spread::of(ours.iter().zip(&floor).map(|(ours, floor)| ours / floor));
-    let median = |values: &[f64]| Spread::of(values.iter().copied()).median;
+    let pairs = || ours.iter().zip(&floor);
+    let wall = |(used, _): &(Used, f64)| used.wall.as_secs_f64();
+    let cpu = |(used, server): &(Used, f64)| used.cpu.as_secs_f64() + server;
+    let ratio = Spread::of(pairs().map(|(ours, floor)| wall(ours) / wall(floor)));
+    let ratio_of_cpu = Spread::of(pairs().map(|(ours, floor)| cpu(ours) / cpu(floor)));
+    let median = |of: &dyn Fn(&(Used, f64)) -> f64, all: &[(Used, f64)]| {
+        Spread::of(all.iter().map(of)).median
+    };
     println!(
-        "{count:>5} migrations, {rounds} rounds: wall {ratio}; annals {:.3} s, psql {:.3} s",
-        median(&ours),
-        median(&floor)
+        "{count:>5} migrations, {rounds} rounds: wall {ratio}, CPU of client and server {ratio_of_cpu}"
     );
+    for (who, all) in [("annals", &ours), ("psql", &floor)] {
+        let (wall, cpu) = (median(&wall, all), median(&cpu, all));
+        println!("      {who:<7} wall {wall:>8.3} s   CPU {cpu:>7.3} s");
+    }
+}
+
+/// How many migrations are counted with, the fewer and the more.
+const COUNTED: [usize; 2] = [10, 30];
+
+/// Messages to the server for each migration, by `strace`; none where it is not installed.
+fn messages(server: &Server) -> Option<[f64; 2]> {
+    let mut all = Vec::new();
+    for count in COUNTED {
+        let workspace = Workspace::new(server);
+        fill(&workspace, count);
+        let database = format!("m{count}");
+        fresh_database(server, &database);
+        let url = with_database(&server.url(), &database);
+        let mut proof = annals(workspace.folder(), &url, "proof");
+        proof.arg("--no-record");
+        let mut psql = Command::new(psql_itself());
+        psql.args(["-X", "-q", "-f", "all.sql", "-d", &url]).current_dir(workspace.folder());
+        let counts = [sent(&proof, &workspace)?, sent(&psql, &workspace)?];
+        all.push(counts);
+        drop_database(server, &database);
+    }
+    let more = (COUNTED[1] - COUNTED[0]) as f64;
+    Some([0, 1].map(|who| (all[1][who] - all[0][who]) as f64 / more))
+}
+
+/// Queries a program sends: what begins with a `Q` or is prepared, with a `P`.
+fn sent(run: &Command, workspace: &Workspace) -> Option<usize> {
+    let trace = workspace.path("trace");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-e", "trace=sendto,write", "-s", "1", "-o"]).arg(&trace);
+    command.arg(run.get_program()).args(run.get_args()).current_dir(workspace.folder());
+    command.envs(run.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
+    let text = std::fs::read_to_string(&trace).ok()?;
+    let is_query = |line: &&str| [", \"Q\"", ", \"P\""].iter().any(|start| line.contains(start));
+    Some(text.lines().filter(|line| line.contains("sendto(")).filter(is_query).count())
 }

@@ -5,6 +5,7 @@ mod prepared;
 mod queries;
 mod reader;
 mod rows;
+mod written;
 
 pub use reader::SchemaReader;
 
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 
 use annals_schema::{Object, ObjectKind, Snapshot};
 use futures_util::TryStreamExt;
+use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Either, Row, raw_sql};
 
 use crate::fault::Fault;
@@ -29,32 +31,54 @@ const END_INSIDE: &str = "ROLLBACK TO SAVEPOINT annals_schema; RELEASE SAVEPOINT
 
 /// What is set while the catalog is read: every name is printed with its schema, and constants look
 /// the same whatever a role, a database or a file has set.
-const SETTINGS: &str = "SET LOCAL search_path = ''; SET LOCAL row_security = on; \
-     SET LOCAL quote_all_identifiers = off; SET LOCAL datestyle = 'ISO, YMD'; \
-     SET LOCAL intervalstyle = 'postgres'; SET LOCAL timezone = 'UTC'; \
-     SET LOCAL extra_float_digits = 1; SET LOCAL bytea_output = 'hex'; \
-     SET LOCAL xmlbinary = 'base64'; SET LOCAL lc_monetary = 'C'; SET LOCAL lc_numeric = 'C'; \
-     SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0; \
-     SET LOCAL work_mem = '16MB'; SET LOCAL standard_conforming_strings = on; \
-     SET LOCAL plan_cache_mode = force_generic_plan";
+const SETTINGS: &[(&str, &str)] = &[
+    ("search_path", ""),
+    ("row_security", "on"),
+    ("quote_all_identifiers", "off"),
+    ("datestyle", "ISO, YMD"),
+    ("intervalstyle", "postgres"),
+    ("timezone", "UTC"),
+    ("extra_float_digits", "1"),
+    ("bytea_output", "hex"),
+    ("xmlbinary", "base64"),
+    ("lc_monetary", "C"),
+    ("lc_numeric", "C"),
+    ("jit", "off"),
+    ("max_parallel_workers_per_gather", "0"),
+    ("work_mem", "16MB"),
+    ("standard_conforming_strings", "on"),
+    ("plan_cache_mode", "force_generic_plan"),
+];
+
+/// All of them in one statement.
+fn settings() -> String {
+    // To set one costs more than to look at it: locales are looked up.
+    let calls = SETTINGS.iter().map(|(name, value)| {
+        format!(
+            "CASE WHEN pg_catalog.current_setting('{name}') OPERATOR(pg_catalog.<>) '{value}' \
+             THEN pg_catalog.set_config('{name}', '{value}', true) END"
+        )
+    });
+    format!("SELECT {}", calls.collect::<Vec<_>>().join(", "))
+}
 
 /// Kinds an ordinary role may be kept from reading, with what tells whether it is.
 const GUARDED: &[(ObjectKind, &str, &str)] = &[
     (
         ObjectKind::Subscription,
         "subscriptions",
-        "has_column_privilege('pg_catalog.pg_subscription', 'subname', 'SELECT') \
-         AND has_column_privilege('pg_catalog.pg_subscription', 'subpublications', 'SELECT')",
+        "pg_catalog.has_column_privilege('pg_catalog.pg_subscription', 'subname', 'SELECT') \
+         AND pg_catalog.has_column_privilege('pg_catalog.pg_subscription', 'subpublications', 'SELECT')",
     ),
     (
         ObjectKind::UserMapping,
         "user_mappings",
-        "has_table_privilege('pg_catalog.pg_user_mappings', 'SELECT')",
+        "pg_catalog.has_table_privilege('pg_catalog.pg_user_mappings', 'SELECT')",
     ),
     (
         ObjectKind::Setting,
         "settings",
-        "has_table_privilege('pg_catalog.pg_db_role_setting', 'SELECT')",
+        "pg_catalog.has_table_privilege('pg_catalog.pg_db_role_setting', 'SELECT')",
     ),
 ];
 
@@ -130,7 +154,7 @@ fn is_a_race(fault: &Fault) -> bool {
 
 async fn read_whole(session: &mut Session, catalog: &Catalog) -> Result<Vec<Read>, Fault> {
     session.reset().await?;
-    let (unreadable, _) = begin(session, BEGIN).await?;
+    let Opening { unreadable, .. } = begin(session, BEGIN, "").await?;
     let read = read_groups(session, catalog, &unreadable).await;
     let ended = session.roll_back().await;
     let read = read?;
@@ -148,7 +172,7 @@ pub async fn read_schema_inside(
     scope: &SchemaScope,
 ) -> Result<Snapshot, Fault> {
     let catalog = Catalog::new(session.facts().major(), scope);
-    let (unreadable, _) = begin(session, BEGIN_INSIDE).await?;
+    let Opening { unreadable, .. } = begin(session, BEGIN_INSIDE, "").await?;
     let read = read_groups(session, &catalog, &unreadable).await;
     let ended = session.run(END_INSIDE).await;
     let read = read?;
@@ -156,23 +180,40 @@ pub async fn read_schema_inside(
     Ok(Snapshot::new(session.facts().major(), read.into_iter().map(|read| read.object)))
 }
 
-/// Begins to read. Returns the kinds this role may not read, and what is prepared.
-async fn begin(
-    session: &mut Session,
-    how: &str,
-) -> Result<(Vec<ObjectKind>, Option<String>), Fault> {
+/// What a session says when it begins to read.
+struct Opening {
+    /// The kinds this role may not read.
+    unreadable: Vec<ObjectKind>,
+    /// What is prepared.
+    mark: Option<String>,
+    /// With the columns that were asked for besides.
+    row: PgRow,
+}
+
+/// Begins to read; asks for `columns` besides.
+fn begin_sql(how: &str, columns: &str) -> String {
     let asked: Vec<&str> = GUARDED.iter().map(|(_, _, asked)| *asked).collect();
-    let mark = prepared::MARK;
-    let sql = format!("{how}; {SETTINGS}; SELECT {}, {mark} AS mark", asked.join(", "));
-    let rows = session.rows(&sql).await?;
-    let row = rows.first().ok_or_else(|| Fault::Protocol("no answer".to_owned()))?;
-    let mut unreadable = Vec::new();
-    for (at, (kind, ..)) in GUARDED.iter().enumerate() {
-        if !row.try_get::<bool, _>(at)? {
-            unreadable.push(*kind);
+    let (mark, comma) = (prepared::MARK, if columns.is_empty() { "" } else { ", " });
+    let (settings, asked) = (settings(), asked.join(", "));
+    format!("{how}; {settings}; SELECT {asked}, {mark} AS mark{comma}{columns}")
+}
+
+async fn begin(session: &mut Session, how: &str, columns: &str) -> Result<Opening, Fault> {
+    let rows = session.rows(&begin_sql(how, columns)).await?;
+    Opening::read(rows.into_iter().last())
+}
+
+impl Opening {
+    fn read(row: Option<PgRow>) -> Result<Self, Fault> {
+        let row = row.ok_or_else(|| Fault::Protocol("no answer".to_owned()))?;
+        let mut unreadable = Vec::new();
+        for (at, (kind, ..)) in GUARDED.iter().enumerate() {
+            if !row.try_get::<bool, _>(at)? {
+                unreadable.push(*kind);
+            }
         }
+        Ok(Self { unreadable, mark: row.try_get("mark")?, row })
     }
-    Ok((unreadable, row.try_get("mark")?))
 }
 
 async fn read_groups(
@@ -210,7 +251,11 @@ async fn fetch(session: &mut Session, sql: &str) -> Result<Vec<Read>, Fault> {
     let mut answers = raw_sql(AssertSqlSafe(sql)).fetch_many(session.connection());
     let mut read = Vec::new();
     while let Some(answer) = answers.try_next().await? {
-        if let Either::Right(row) = answer {
+        // What is sent behind the queries resets the session.
+        let is_of_reset = |row: &PgRow| row.try_get_raw("set_config").is_ok();
+        if let Either::Right(row) = answer
+            && !is_of_reset(&row)
+        {
             read_row(&row, &mut read)?;
         }
     }

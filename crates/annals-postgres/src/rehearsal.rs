@@ -37,6 +37,7 @@ pub struct Traced {
     /// One for each statement that was completed.
     pub traces: Vec<Trace>,
     /// The statement behind them, from 0, and what it failed with; a position counts from its start.
+    /// With the number of statements: what was deferred to their end.
     pub fault: Option<(usize, Fault)>,
 }
 
@@ -106,6 +107,20 @@ impl Session {
     ///
     /// The loss of the connection; what a statement fails with is in the result.
     pub async fn run_traced(&mut self, statements: &[&str]) -> Result<Traced, Fault> {
+        self.run_traced_and(statements, "").await
+    }
+
+    /// As [`Self::run_traced`], to the end of what is in the transaction: what is deferred happens.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run_traced`].
+    pub async fn run_traced_to_end(&mut self, statements: &[&str]) -> Result<Traced, Fault> {
+        let rider = self.rider.sql.take().unwrap_or_default();
+        self.run_traced_and(statements, &format!("SET CONSTRAINTS ALL IMMEDIATE;\n{rider}")).await
+    }
+
+    async fn run_traced_and(&mut self, statements: &[&str], behind: &str) -> Result<Traced, Fault> {
         let mut sql = String::from(LOOK);
         let mut starts = Vec::with_capacity(statements.len());
         let mut chars = LOOK.len();
@@ -116,11 +131,14 @@ impl Session {
             sql.push_str(LOOK);
             chars += statement.chars().count() + 3 + LOOK.len();
         }
+        sql.push_str(behind);
+        let mut last = None;
         let (mut looks, mut fault): (Vec<Look>, Option<Fault>) = (Vec::new(), None);
         {
             let mut answers = raw_sql(AssertSqlSafe(sql)).fetch_many(self.connection());
             while let Some(answer) = answers.next().await {
                 match answer {
+                    Ok(Either::Right(row)) if looks.len() > statements.len() => last = Some(row),
                     Ok(Either::Right(row)) if row.try_get_raw("annals_trace").is_ok() => {
                         looks.push(look(&row)?);
                     }
@@ -134,9 +152,15 @@ impl Session {
             locks: pair[1].locks.clone(),
         });
         let traces: Vec<Trace> = pairs.collect();
-        let Some(fault) = fault else { return Ok(Traced { traces, fault: None }) };
+        let Some(fault) = fault else {
+            self.rider.answer = last;
+            return Ok(Traced { traces, fault: None });
+        };
         if fault.ends_session() {
             return Err(fault);
+        }
+        if looks.len() > statements.len() {
+            return Ok(Traced { traces, fault: Some((statements.len(), fault)) });
         }
         // A message that cannot be parsed is refused whole.
         let pointed_at = match fault.position() {
@@ -148,6 +172,38 @@ impl Session {
         let at = pointed_at.unwrap_or(traces.len()).min(statements.len().saturating_sub(1));
         let start = starts.get(at).copied().unwrap_or_default();
         Ok(Traced { traces, fault: Some((at, fault.behind(start))) })
+    }
+
+    /// Prepares a query with one parameter, an array of texts, for [`Self::reset_and_ask`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`].
+    pub async fn prepare_question(&mut self, name: &str, query: &str) -> Result<(), Fault> {
+        self.run(&format!("PREPARE {name} (pg_catalog.text[]) AS {query}")).await
+    }
+
+    /// Gives the session the state it began with and asks a question that was prepared; `texts` is
+    /// SQL, with commas between them. Its rows have one column.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::run`].
+    pub async fn reset_and_ask(
+        &mut self,
+        question: &str,
+        texts: &str,
+    ) -> Result<Vec<Option<String>>, Fault> {
+        // One plan for all times: the catalog grows.
+        let sql = format!(
+            "{}; SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
+             EXECUTE {question} (ARRAY[{texts}]::pg_catalog.text[]); \
+             RESET plan_cache_mode; RESET enable_seqscan",
+            self.reset_sql()
+        );
+        // Resetting answers with a row of many columns.
+        let rows = self.texts(&sql).await?.into_iter().filter(|row| row.len() == 1);
+        Ok(rows.flatten().collect())
     }
 
     /// Runs a query as it stands; every value as the server writes it.

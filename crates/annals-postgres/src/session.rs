@@ -111,6 +111,17 @@ pub struct Session {
     /// Known to be in no transaction, where one was to be begun or ended: there is nothing to roll
     /// back, and the server would warn of it.
     pub(crate) nothing_open: bool,
+    /// Nothing has run since it was reset.
+    is_reset: bool,
+    /// What goes along with the next file, behind it, and what that answered.
+    pub(crate) rider: Rider,
+}
+
+/// SQL behind a file in one message.
+#[derive(Default)]
+pub(crate) struct Rider {
+    pub(crate) sql: Option<String>,
+    pub(crate) answer: Option<PgRow>,
 }
 
 /// What a file's SQL left in the session behind its transaction must not reach the next one.
@@ -168,7 +179,9 @@ impl Session {
         let pid = facts.backend_pid;
         line.watched_by(Vigil { spec, settings: *settings, application: watcher, pid });
         let application = application.to_owned();
-        Ok(Self { line, settings: *settings, facts, application, nothing_open: false })
+        let (is_reset, rider) = (false, Rider::default());
+        let nothing_open = false;
+        Ok(Self { line, settings: *settings, facts, application, nothing_open, is_reset, rider })
     }
 
     /// Sets what every session is set to. Returns the backend that did.
@@ -246,8 +259,16 @@ impl Session {
     ///
     /// As [`Self::run`].
     pub async fn reset(&mut self) -> Result<(), Fault> {
+        if self.is_reset {
+            return Ok(());
+        }
         let sql = self.reset_sql();
         self.run(&sql).await
+    }
+
+    /// The message that was sent last has ended with [`Self::reset_sql`].
+    pub(crate) fn note_reset(&mut self) {
+        self.is_reset = true;
     }
 
     /// The SQL of [`Self::reset`]; [`Self::reset_len`] says how many statements it is.
@@ -271,6 +292,7 @@ impl Session {
 
     /// The connection, for queries of the crates that keep something of theirs in a database.
     pub fn connection(&mut self) -> &mut Line {
+        self.is_reset = false;
         &mut self.line
     }
 
@@ -280,7 +302,7 @@ impl Session {
     ///
     /// The server's error, or the loss of the connection.
     pub async fn run(&mut self, sql: &str) -> Result<(), Fault> {
-        raw_sql(AssertSqlSafe(sql)).execute(&mut self.line).await?;
+        raw_sql(AssertSqlSafe(sql)).execute(self.connection()).await?;
         Ok(())
     }
 

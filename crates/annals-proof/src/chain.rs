@@ -6,12 +6,12 @@ use annals_events::{Digest, ProofVerdict};
 use annals_postgres::{SchemaReader, Session};
 use annals_schema::{Difference, Object, ObjectKey, Snapshot, diff};
 
-use crate::errand::Eyes;
+use crate::errand::{Eyes, check_alive};
 use crate::group::{Group, Manner};
 use crate::judge::Likeness;
 use crate::place::RehearsalError;
 use crate::relations::Relations;
-use crate::report::{ChainPlace, ObjectDifference, likeness};
+use crate::report::{ChainPlace, FileFailure, ObjectDifference, likeness};
 
 /// What leads from the schema behind a step back to the one before it.
 #[derive(Debug)]
@@ -51,6 +51,40 @@ pub(crate) struct Link<'g, 'a> {
     pub(crate) undo: Undo,
 }
 
+/// One link goes down and is committed: why it cannot, or what is there behind it. Where it is one
+/// transaction, `open` is the next one, so that what is written can be followed.
+async fn step_down(
+    session: &mut Session,
+    reader: &mut SchemaReader,
+    group: &Group<'_>,
+    open: &mut bool,
+) -> Result<(Option<FileFailure>, Option<Snapshot>), RehearsalError> {
+    let mut relations = Relations::default();
+    if !(group.is_transactional() && group.members.len() == 1) {
+        if std::mem::take(open) {
+            session.roll_back().await?;
+        }
+        let back = group.down(session, Manner::Committing, Eyes::Closed, &mut relations).await?;
+        return Ok(match back.failure {
+            Some(failure) => (Some(failure), None),
+            None => (None, Some(reader.read(session).await?)),
+        });
+    }
+    if !std::mem::replace(open, true) {
+        session.run("BEGIN").await?;
+    }
+    let back = group.down(session, Manner::Inside, Eyes::Closed, &mut relations).await?;
+    if let Some(failure) = back.failure {
+        session.roll_back().await?;
+        return Ok((Some(failure), None));
+    }
+    if let Err(fault) = reader.turn(session).await {
+        check_alive(&fault)?;
+        return Ok((Some(group.refused(&fault)), None));
+    }
+    Ok((None, Some(reader.read_inside(session).await?)))
+}
+
 /// Goes down from the newest link on; one place for each that was reached, newest first.
 ///
 /// `top` is the schema all of them have left.
@@ -63,19 +97,17 @@ pub(crate) async fn go_down(
     let (mut places, mut above) = (Vec::new(), BTreeSet::new());
     // Only where something differs does it matter what exactly there was.
     let mut expected: Option<Snapshot> = None;
+    let mut open = false;
     for (at, link) in links.iter().enumerate().rev() {
-        let mut relations = Relations::default();
-        let back =
-            link.group.down(session, Manner::Committing, Eyes::Closed, &mut relations).await?;
-        if let Some(failure) = back.failure {
+        let (failure, found) = step_down(session, reader, link.group, &mut open).await?;
+        let Some(found) = found else {
             places.push(ChainPlace {
                 verdict: ProofVerdict::RollbackFails,
                 differences: Vec::new(),
-                failure: Some(failure),
+                failure,
             });
             break;
-        }
-        let found = reader.read(session).await?;
+        };
         if found.fingerprint().digest == link.before {
             expected = None;
             above.clear();

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use annals_events::{Digest, ProofVerdict, Version};
-use annals_migrations::Migration;
+use annals_migrations::{Migration, SourceFile};
 use annals_postgres::{SchemaReader, SchemaScope, Session, SessionSettings, read_schema};
 use annals_schema::Snapshot;
 
@@ -21,10 +21,10 @@ use crate::place::{Place, RehearsalError};
 use crate::relations::Relations;
 use crate::report::{
     ChainPlace, FileFailure, FileSeen, ObjectDifference, REPORT_FORMAT, Rehearsal, RowsReport,
-    Skipped, StepProof, likeness,
+    StepProof, likeness,
 };
-use crate::rows::read_rows;
-use crate::sample::{ROWS, Table, read_tables, write_rows};
+use crate::sample::prepare_tables;
+use crate::touched::{Touched, with_rows};
 
 /// What is proven together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -97,6 +97,7 @@ async fn connect<P: Place>(place: &P, database: &str) -> Result<Session, Rehears
     };
     let mut session = place.spec(database).connect(APPLICATION, &settings).await?;
     session.prepare_traces().await?;
+    prepare_tables(&mut session).await?;
     Ok(session)
 }
 
@@ -131,13 +132,16 @@ async fn rehearse_in<P: Place>(
     let groups = groups(items, options)?;
     let session = connect(place, MAIN).await?;
     let server_major = session.facts().major();
+    let alone = items.iter().all(|item| is_followed(item.migration));
     let mut stage = Stage {
         relations: Relations::default(),
-        reader: SchemaReader::preparing(options.scope.clone()),
+        reader: reader(options, alone),
+        alone,
         now: None,
         place,
         options: *options,
         session: Some(session),
+        open: false,
     };
     let (mut proven, mut links, mut failed) = (Vec::new(), Vec::new(), None);
     let of = items.len();
@@ -170,6 +174,7 @@ async fn rehearse_in<P: Place>(
         let mut reader = stage.take_reader();
         let session = stage.session().await?;
         let places = go_down(session, &mut reader, &links[from..], &top).await?;
+        stage.leave().await;
         let reached = links.iter().rev().map(|link| link.group);
         note_chain(&mut proven, reached.zip(places));
     }
@@ -181,6 +186,30 @@ async fn rehearse_in<P: Place>(
     let not_reached =
         not_reached.map(|item| (item.migration.version.clone(), item.migration.name.clone()));
     Ok(Rehearsal { steps: proven, not_reached: not_reached.collect(), server_major })
+}
+
+/// Words of files that may write behind the back of the session they run in: by another one, or
+/// while the server is told not to count.
+const ELSEWHERE: &[&str] = &["track_counts", "dblink", "pg_background", "program"];
+
+/// Whether what the files write is counted by the session they run in.
+fn is_followed(migration: &Migration) -> bool {
+    let files = std::iter::once(&migration.up).chain(&migration.down);
+    files.map(SourceFile::script).all(|script| {
+        script.is_ok_and(|script| {
+            let mut statements = script.statements.iter();
+            script.streamed.is_none()
+                && statements.all(|statement| {
+                    let text = statement.text.to_ascii_lowercase();
+                    !ELSEWHERE.iter().any(|word| text.contains(word))
+                })
+        })
+    })
+}
+
+fn reader(options: &RehearsalOptions<'_>, alone: bool) -> SchemaReader {
+    let scope = options.scope.clone();
+    if alone { SchemaReader::alone(scope) } else { SchemaReader::preparing(scope) }
 }
 
 /// Whatever is proven stands together, at the end.
@@ -238,9 +267,13 @@ struct Stage<'p, 'a, P: Place> {
     options: RehearsalOptions<'a>,
     /// None while somebody clones the database.
     session: Option<Session>,
+    /// A transaction is open in which nothing has happened yet.
+    open: bool,
     relations: Relations,
     /// Reads of the main database what has changed since it did so last.
     reader: SchemaReader,
+    /// Whether nothing but the session writes.
+    alone: bool,
     /// The schema as it is, where it has been read.
     now: Option<Snapshot>,
 }
@@ -261,8 +294,29 @@ struct Sight {
 }
 
 impl<P: Place> Stage<'_, '_, P> {
+    /// The session, outside of transactions.
     async fn session(&mut self) -> Result<&mut Session, RehearsalError> {
+        let open = std::mem::take(&mut self.open);
+        let session = self.session_in(open).await?;
+        if open {
+            session.roll_back().await?;
+        }
+        Ok(session)
+    }
+
+    /// The session, in a transaction.
+    async fn session_inside(&mut self) -> Result<&mut Session, RehearsalError> {
+        let open = std::mem::replace(&mut self.open, true);
+        let session = self.session_in(open).await?;
+        if !open {
+            session.run("BEGIN").await?;
+        }
+        Ok(session)
+    }
+
+    async fn session_in(&mut self, open: bool) -> Result<&mut Session, RehearsalError> {
         if self.session.is_none() {
+            debug_assert!(!open, "invariant: a transaction is one of a session");
             self.session = Some(connect(self.place, MAIN).await?);
         }
         Ok(self.session.as_mut().expect("it was made above"))
@@ -281,10 +335,11 @@ impl<P: Place> Stage<'_, '_, P> {
 
     /// The reader of the main database. One that is not given back is replaced by a new one.
     fn take_reader(&mut self) -> SchemaReader {
-        std::mem::replace(&mut self.reader, SchemaReader::preparing(self.options.scope.clone()))
+        std::mem::replace(&mut self.reader, reader(&self.options, self.alone))
     }
 
     async fn leave(&mut self) {
+        self.open = false;
         if let Some(session) = self.session.take() {
             session.close().await;
         }
@@ -318,8 +373,7 @@ impl<P: Place> Stage<'_, '_, P> {
             Some(sight) => (sight, true),
             None => self.with_commits(group, &before).await?,
         };
-        let major = self.session().await?.facts().major();
-        Ok((proofs(group, &before, sight, major), applied))
+        Ok((proofs(group, &before, sight), applied))
     }
 
     /// All of it in two transactions, or in one where rows are moved; nothing unless all is well.
@@ -329,17 +383,18 @@ impl<P: Place> Stage<'_, '_, P> {
         before: &Snapshot,
     ) -> Result<Option<Sight>, RehearsalError> {
         let (mut relations, mut reader) = (self.relations.clone(), self.take_reader());
-        let session = self.session().await?;
-        session.run("BEGIN").await?;
+        let session = self.session_inside().await?;
         let done = Self::inside(session, group, before, &mut relations, &mut reader).await?;
-        self.reader = reader;
         let Some((sight, after)) = done else {
-            let session = self.session().await?;
-            session.roll_back().await?;
+            self.reader = reader;
+            self.session().await?;
             return Ok(None);
         };
-        if let Err(fault) = self.session().await?.commit().await {
+        let committed = reader.turn(session).await;
+        self.reader = reader;
+        if let Err(fault) = committed {
             check_alive(&fault)?;
+            self.open = false;
             return Ok(None);
         }
         (self.relations, self.now) = (relations, Some(after));
@@ -354,12 +409,19 @@ impl<P: Place> Stage<'_, '_, P> {
         reader: &mut SchemaReader,
     ) -> Result<Option<(Sight, Snapshot)>, RehearsalError> {
         let then = relations.clone();
+        let ride = |reader: &SchemaReader, session: &mut Session| {
+            if group.members.len() == 1 {
+                reader.ride(session);
+            }
+        };
+        ride(reader, session);
         let up = group.up(session, Manner::Inside, Eyes::Open, relations).await?;
         if up.failure.is_some() {
             return Ok(None);
         }
         let behind = relations.clone();
         let after = reader.read_inside(session).await?;
+        ride(reader, session);
         let down = group.down(session, Manner::Inside, Eyes::Open, relations).await?;
         if down.failure.is_some() {
             return Ok(None);
@@ -371,22 +433,26 @@ impl<P: Place> Stage<'_, '_, P> {
         if group.leaves_rows_alone() {
             // What is left is what was there: going on from it in another transaction shows whether
             // the file says the same each time.
-            if let Err(fault) = session.run("COMMIT; BEGIN").await {
+            if let Err(fault) = reader.turn(session).await {
                 check_alive(&fault)?;
                 session.run("BEGIN").await?;
                 return Ok(None);
             }
         }
         let touched = Touched::of(&then, &behind, &up, &down);
-        session.run("SAVEPOINT annals_step").await?;
-        let rows = with_rows(session, group, &touched, Manner::Inside).await?;
-        session.run("ROLLBACK TO SAVEPOINT annals_step").await?;
+        let mut rows = None;
+        if !touched.is_empty() {
+            session.run("SAVEPOINT annals_step").await?;
+            rows = with_rows(session, group, &touched, Manner::Inside).await?;
+            session.run("ROLLBACK TO SAVEPOINT annals_step").await?;
+        }
         if rows
             .as_ref()
             .is_some_and(|rows| rows.up_failure.is_some() || rows.down_failure.is_some())
         {
             return Ok(None);
         }
+        ride(reader, session);
         let again = group.up(session, Manner::Inside, Eyes::Open, relations).await?;
         if again.failure.is_some() || reader.read_inside(session).await? != after {
             return Ok(None);
@@ -645,105 +711,8 @@ impl<P: Place> Stage<'_, '_, P> {
     }
 }
 
-/// Tables that a group is about.
-struct Touched {
-    /// By the names they have before it.
-    before: Vec<String>,
-    /// By the names they have behind it.
-    behind: Vec<String>,
-}
-
-impl Touched {
-    fn of(then: &Relations, behind: &Relations, up: &Walk, down: &Walk) -> Self {
-        let before = then.touched(&up.locks).into_iter().chain(then.touched(&down.locks));
-        let (mut before, mut behind): (Vec<String>, Vec<String>) = (
-            before.collect(),
-            behind.touched(&up.locks).into_iter().chain(behind.touched(&down.locks)).collect(),
-        );
-        for names in [&mut before, &mut behind] {
-            names.sort();
-            names.dedup();
-        }
-        Self { before, behind }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.before.is_empty() && self.behind.is_empty()
-    }
-}
-
-/// Goes up and down once more with rows in the tables the group is about.
-async fn with_rows(
-    session: &mut Session,
-    group: &Group<'_>,
-    touched: &Touched,
-    manner: Manner,
-) -> Result<Option<RowsReport>, RehearsalError> {
-    if touched.is_empty() {
-        return Ok(None);
-    }
-    let mut report = RowsReport::default();
-    let mut relations = Relations::default();
-    let tables = tables(session, &touched.before).await?;
-    report.before = write(session, &tables, 1, manner, &mut report.skipped).await?;
-    let before = read_rows(session, &tables).await?;
-    let up = group.up(session, manner, Eyes::Closed, &mut relations).await?;
-    if let Some(failure) = up.failure {
-        report.up_failure = Some(failure);
-        return Ok(Some(report));
-    }
-    let behind = self::tables(session, &touched.behind).await?;
-    let earlier = read_rows(session, &behind).await?;
-    report.behind = write(session, &behind, 1 + ROWS, manner, &mut report.skipped).await?;
-    let written = read_rows(session, &behind).await?.beyond(&earlier);
-    let down = group.down(session, manner, Eyes::Closed, &mut relations).await?;
-    if let Some(failure) = down.failure {
-        report.down_failure = Some(failure);
-        return Ok(Some(report));
-    }
-    report.lost = before.lost_in(&read_rows(session, &tables).await?);
-    report.would_be_lost = written.lost_in(&read_rows(session, &behind).await?);
-    Ok(Some(report))
-}
-
-async fn tables(session: &mut Session, names: &[String]) -> Result<Vec<Table>, RehearsalError> {
-    session.reset().await?;
-    Ok(read_tables(session, names).await?)
-}
-
-/// Writes sample rows; returns how many.
-async fn write(
-    session: &mut Session,
-    tables: &[Table],
-    first: u64,
-    manner: Manner,
-    skipped: &mut Vec<Skipped>,
-) -> Result<u64, RehearsalError> {
-    if tables.is_empty() {
-        return Ok(0);
-    }
-    if manner == Manner::Committing {
-        session.run("BEGIN").await?;
-    }
-    let written = write_rows(session, tables, first).await?;
-    if manner == Manner::Committing
-        && let Err(fault) = session.commit().await
-    {
-        check_alive(&fault)?;
-        // A deferred constraint has refused all of them.
-        let refused =
-            |table: &Table| Skipped { table: table.name.clone(), reason: fault.to_string() };
-        skipped.extend(tables.iter().map(refused));
-        return Ok(0);
-    }
-    let is_new = written.skipped.into_iter().filter(|found| !skipped.contains(found));
-    let new: Vec<Skipped> = is_new.collect();
-    skipped.extend(new);
-    Ok(written.rows)
-}
-
 /// One proof for each member of a group.
-fn proofs(group: &Group<'_>, before: &Snapshot, sight: Sight, server_major: u32) -> Vec<StepProof> {
+fn proofs(group: &Group<'_>, before: &Snapshot, sight: Sight) -> Vec<StepProof> {
     let verdict = judge(&sight.seen);
     let versions = group.versions();
     let fingerprint = before.fingerprint().digest;
@@ -770,7 +739,7 @@ fn proofs(group: &Group<'_>, before: &Snapshot, sight: Sight, server_major: u32)
             name: member.name.clone(),
             file: member.up.reference(),
             rollback: member.down.as_ref().map(annals_migrations::SourceFile::reference),
-            server_major,
+            server_major: before.server_major(),
             before: fingerprint,
             after: sight.after.filter(|_| !failed),
             verdict,

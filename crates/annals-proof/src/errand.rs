@@ -42,6 +42,9 @@ pub(crate) struct Sent {
 /// A rehearsal waits for nobody and is in nobody's way.
 const LIMITS: TransactionLimits = TransactionLimits { lock_ms: 0, statement_ms: 0 };
 
+/// What is deferred to the end of a transaction happens.
+const DEFERRED: &str = "SET CONSTRAINTS ALL IMMEDIATE";
+
 /// The SQL of statements that change rows, or may do anything.
 const MOVES_ROWS: &[&str] = &[
     "insert", "update", "delete", "merge", "truncate", "copy", "do", "select", "call", "with",
@@ -71,7 +74,7 @@ impl<'a> Errand<'a> {
         })
     }
 
-    fn failure(&self, at: Option<usize>, fault: &Fault) -> FileFailure {
+    pub(crate) fn failure(&self, at: Option<usize>, fault: &Fault) -> FileFailure {
         let statement = at.and_then(|at| self.script.statements.get(at));
         let (code, message) = match fault {
             Fault::Server(error) => (Some(error.code.clone()), error.message.clone()),
@@ -90,13 +93,12 @@ impl<'a> Errand<'a> {
     ) -> Result<Sent, Fault> {
         session.reset().await?;
         let began = Instant::now();
-        let mut sent = match &self.script.streamed {
-            Some(_) => self.stream(session).await?,
+        let (mut sent, mut is_at_its_end) = match &self.script.streamed {
+            Some(_) => (self.stream(session).await?, false),
             None => self.send_statements(session, eyes, relations).await?,
         };
-        if sent.failure.is_none()
-            && let Err(fault) = session.run("SET CONSTRAINTS ALL IMMEDIATE").await
-        {
+        is_at_its_end |= sent.failure.is_some();
+        if !is_at_its_end && let Err(fault) = session.run(DEFERRED).await {
             check_alive(&fault)?;
             sent.failure = Some(self.failure(None, &fault));
         }
@@ -127,13 +129,15 @@ impl<'a> Errand<'a> {
         Ok(sent)
     }
 
+    /// Says besides whether what is deferred has happened.
     async fn send_statements(
         &self,
         session: &mut Session,
         eyes: Eyes,
         relations: &Relations,
-    ) -> Result<Sent, Fault> {
+    ) -> Result<(Sent, bool), Fault> {
         let statements = &self.script.statements;
+        let is_at_its_end = statements.last().is_some_and(|last| last.data.is_none());
         let (mut traces, mut failure, mut at) = (Vec::new(), None, 0);
         while at < statements.len() && failure.is_none() {
             let plain = statements[at..].iter().take_while(|next| next.data.is_none()).count();
@@ -145,23 +149,32 @@ impl<'a> Errand<'a> {
                 at += 1;
                 continue;
             }
-            let texts: Vec<&str> =
+            let mut texts: Vec<&str> =
                 statements[at..at + plain].iter().map(|next| next.text.as_str()).collect();
+            let is_last = at + plain == statements.len();
             let fault = match eyes {
                 Eyes::Open => {
-                    let traced = session.run_traced(&texts).await?;
+                    let traced = match is_last {
+                        true => session.run_traced_to_end(&texts).await?,
+                        false => session.run_traced(&texts).await?,
+                    };
                     traces.extend(traced.traces);
                     traced.fault
                 }
-                Eyes::Closed => untraced(session, &texts).await?,
+                Eyes::Closed => {
+                    if is_last {
+                        texts.push(DEFERRED);
+                    }
+                    untraced(session, &texts).await?
+                }
             };
-            failure = fault.map(|(n, fault)| self.failure(Some(at + n), &fault));
+            failure = fault.map(|(n, fault)| self.failure((n < plain).then_some(at + n), &fault));
             at += plain;
         }
         let lines: Vec<u32> = statements.iter().map(|statement| statement.line).collect();
         let seen = FileSeen { us: 0, statements: relations.seen(&lines, &traces) };
         let locks = traces.pop().map(|trace| trace.locks).unwrap_or_default();
-        Ok(Sent { seen, locks, failure })
+        Ok((Sent { seen, locks, failure }, is_at_its_end))
     }
 
     /// A `COPY … FROM stdin` with its lines.

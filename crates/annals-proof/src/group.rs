@@ -85,6 +85,16 @@ impl<'a> Group<'a> {
         self.errands().all(Errand::leaves_rows_alone)
     }
 
+    /// What a commit of its last way back was refused with.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no way back.
+    pub(crate) fn refused(&self, fault: &Fault) -> FileFailure {
+        let last = self.downs.as_ref().and_then(|downs| downs.last());
+        last.expect("invariant: whoever goes back has asked for a way").failure(None, fault)
+    }
+
     pub(crate) async fn up(
         &self,
         session: &mut Session,

@@ -14,6 +14,7 @@ mod relations;
 mod report;
 mod rows;
 mod sample;
+mod touched;
 mod values;
 
 pub use engine::{Audience, Batch, Item, NoAudience, RehearsalOptions, rehearse};

@@ -28,6 +28,13 @@ pub(crate) async fn read_rows(session: &mut Session, tables: &[Table]) -> Result
     if tables.is_empty() {
         return Ok(Rows::default());
     }
+    let there = those_there(session, tables).await?;
+    let is_there = |table: &&Table| there.contains(&table.name);
+    read_rows_of(session, tables.iter().filter(is_there)).await
+}
+
+/// Which of `tables` are there.
+async fn those_there(session: &mut Session, tables: &[Table]) -> Result<Vec<String>, Fault> {
     let names: Vec<String> = tables.iter().map(|table| quote(&table.name)).collect();
     let there = session
         .texts(&format!(
@@ -37,13 +44,21 @@ pub(crate) async fn read_rows(session: &mut Session, tables: &[Table]) -> Result
             names.join(", ")
         ))
         .await?;
-    let there: Vec<String> = there.into_iter().flatten().flatten().collect();
+    Ok(there.into_iter().flatten().flatten().collect())
+}
+
+/// Reads the rows of `tables`, all of which are there.
+pub(crate) async fn read_rows_of(
+    session: &mut Session,
+    tables: impl IntoIterator<Item = &Table>,
+) -> Result<Rows, Fault> {
     let mut all = Rows::default();
-    for table in tables.iter().filter(|table| there.contains(&table.name)) {
+    for table in tables {
         all.0.insert(table.name.clone(), TableRows { key: table.key.clone(), rows: Vec::new() });
     }
-    let parts: Vec<String> = there
-        .iter()
+    let parts: Vec<String> = all
+        .0
+        .keys()
         .map(|name| {
             let label = quote(name);
             format!(

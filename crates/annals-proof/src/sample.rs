@@ -68,7 +68,7 @@ const MAX_COMBINATIONS: usize = 20_000;
 /// Tables and whatever they refer to, as JSON; of partitioned tables the partitions.
 const FACTS: &str = r#"WITH RECURSIVE named AS (
     SELECT pg_catalog.to_regclass(n.n)::pg_catalog.oid AS oid
-    FROM pg_catalog.unnest(ARRAY[$NAMES$]::pg_catalog.text[]) AS n(n)
+    FROM pg_catalog.unnest($1) AS n(n)
 ), leaves AS (
     SELECT c.oid FROM named JOIN pg_catalog.pg_class c USING (oid) WHERE c.relkind = 'r'
     UNION SELECT p.relid FROM named JOIN pg_catalog.pg_class c USING (oid),
@@ -145,7 +145,15 @@ FROM wanted w JOIN pg_catalog.pg_class c ON c.oid = w.oid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' ORDER BY c.oid"#;
 
-/// Reads what must be known of tables to give them rows, parents first.
+/// Names [`FACTS`] in a session.
+const QUESTION: &str = "annals_facts";
+
+/// Makes a session ready for [`read_tables`].
+pub(crate) async fn prepare_tables(session: &mut Session) -> Result<(), Fault> {
+    session.prepare_question(QUESTION, FACTS).await
+}
+
+/// Reads what must be known of tables to give them rows, parents first; the session is as it began.
 pub(crate) async fn read_tables(
     session: &mut Session,
     names: &[String],
@@ -154,9 +162,9 @@ pub(crate) async fn read_tables(
         return Ok(Vec::new());
     }
     let list: Vec<String> = names.iter().map(|name| quote(name)).collect();
-    let rows = session.texts(&FACTS.replace("$NAMES$", &list.join(", "))).await?;
+    let rows = session.reset_and_ask(QUESTION, &list.join(", ")).await?;
     let mut tables = Vec::new();
-    for text in rows.into_iter().flatten().flatten() {
+    for text in rows.into_iter().flatten() {
         let value: Value = serde_json::from_str(&text)
             .map_err(|error| Fault::Protocol(format!("facts of a table: {error}")))?;
         tables.push(table(&value));
@@ -359,14 +367,9 @@ impl Table {
             .collect()
     }
 
-    /// Asks the server which values of row `n` satisfy the conditions together, and takes what no row
-    /// in `taken` has where it must be unique; nothing where it finds none.
-    async fn choose(
-        &self,
-        session: &mut Session,
-        n: u64,
-        taken: &[Chosen],
-    ) -> Result<Chosen, Fault> {
+    /// What asks the server which values of row `n` satisfy the conditions together; none where there
+    /// is no condition.
+    fn question(&self, n: u64) -> Option<Question<'_>> {
         let asked = self.asked();
         let mut lists: Vec<Vec<String>> =
             asked.iter().map(|column| candidates(column, n)).collect();
@@ -388,7 +391,7 @@ impl Table {
             .map(|(condition, _)| format!("({condition}) IS NOT FALSE"))
             .collect();
         if conditions.is_empty() {
-            return Ok(Chosen::new());
+            return None;
         }
         let source = |(at, (column, list)): (usize, (&&Column, &Vec<String>))| {
             let rows = list.iter().enumerate().map(|(place, value)| format!("({place}, {value})"));
@@ -404,14 +407,12 @@ impl Table {
             conditions.join(" AND "),
             places.join(" + ")
         );
-        let found = session.texts(&query).await?.into_iter().map(|row| {
-            let picked = asked.iter().zip(&lists).zip(row).filter_map(|((column, list), place)| {
-                let place: usize = place?.parse().ok()?;
-                Some((column.name.clone(), list.get(place)?.clone()))
-            });
-            picked.collect::<Chosen>()
-        });
-        let found: Vec<Chosen> = found.collect();
+        Some(Question { query, asked, lists })
+    }
+
+    /// Takes of what was found what no row in `taken` has where it must be unique; nothing where
+    /// nothing was found.
+    fn pick(&self, found: &[Chosen], taken: &[Chosen]) -> Chosen {
         let is_new = |chosen: &&Chosen| {
             taken.iter().all(|other| {
                 let unique = |name: &&String| self.unique.contains(*name);
@@ -420,7 +421,7 @@ impl Table {
         };
         let other = |chosen: &&Chosen| !taken.contains(chosen);
         let best = found.iter().find(is_new).or_else(|| found.iter().find(other));
-        Ok(best.or(found.first()).cloned().unwrap_or_default())
+        best.or(found.first()).cloned().unwrap_or_default()
     }
 
     /// Values for the rows from `first` on that conditions are about.
@@ -431,21 +432,91 @@ impl Table {
         // Those before them have taken what must not be there twice.
         let is_unique = self.asked().iter().any(|column| self.unique.contains(&column.name));
         let from = if is_unique { 1 } else { first };
+        let questions: Vec<Option<Question<'_>>> =
+            (from..first + ROWS).map(|n| self.question(n)).collect();
         let mut taken: Vec<Chosen> = Vec::new();
-        for n in from..first + ROWS {
-            session.run("SAVEPOINT annals_choice").await?;
-            let found = self.choose(session, n, &taken).await;
-            if let Err(fault) = &found {
-                check_alive(fault)?;
-            }
-            session
-                .run("ROLLBACK TO SAVEPOINT annals_choice; RELEASE SAVEPOINT annals_choice")
-                .await?;
-            taken.push(found.unwrap_or_default());
+        for found in answers(session, &questions).await? {
+            taken.push(self.pick(&found, &taken));
         }
         Ok(taken.split_off(usize::try_from(first - from).unwrap_or_default()))
     }
 }
+
+/// A query for values, and what its answer means.
+struct Question<'a> {
+    query: String,
+    asked: Vec<&'a Column>,
+    lists: Vec<Vec<String>>,
+}
+
+impl Question<'_> {
+    fn read(&self, row: Vec<Option<String>>) -> Chosen {
+        let picked = self.asked.iter().zip(&self.lists).zip(row);
+        let picked = picked.filter_map(|((column, list), place)| {
+            let place: usize = place?.parse().ok()?;
+            Some((column.name.clone(), list.get(place)?.clone()))
+        });
+        picked.collect()
+    }
+}
+
+/// What each question finds: all of them in one message, or one by one where one of them fails.
+async fn answers(
+    session: &mut Session,
+    questions: &[Option<Question<'_>>],
+) -> Result<Vec<Vec<Chosen>>, Fault> {
+    let sql: Vec<&str> = questions.iter().flatten().map(|asked| asked.query.as_str()).collect();
+    let mut answers = asked_aside(session, &sql).await?;
+    if answers.is_none() {
+        let mut all = Vec::with_capacity(sql.len());
+        for query in &sql {
+            let one = asked_aside(session, &[query]).await?;
+            all.extend(one.unwrap_or_else(|| vec![Vec::new()]));
+        }
+        answers = Some(all);
+    }
+    let mut answers = answers.into_iter().flatten();
+    let found = questions.iter().map(|question| {
+        let Some(question) = question else { return Vec::new() };
+        answers.next().into_iter().flatten().map(|row| question.read(row)).collect()
+    });
+    Ok(found.collect())
+}
+
+/// The rows of each query, and nothing is left of them; none where one fails.
+async fn asked_aside(session: &mut Session, queries: &[&str]) -> Result<Option<Vec<Rows>>, Fault> {
+    const BACK: &str = "ROLLBACK TO SAVEPOINT annals_choice; RELEASE SAVEPOINT annals_choice";
+    if queries.is_empty() {
+        return Ok(Some(Vec::new()));
+    }
+    // Which row is whose is said in front of it.
+    let sql: Vec<String> = queries
+        .iter()
+        .enumerate()
+        .map(|(at, query)| format!("SELECT {at}, annals_found.* FROM ({query}) annals_found"))
+        .collect();
+    let sql = format!("SAVEPOINT annals_choice; {}; {BACK}", sql.join("; "));
+    match session.texts(&sql).await {
+        Ok(rows) => {
+            let mut all = vec![Vec::new(); queries.len()];
+            for mut row in rows {
+                let at: Option<usize> = row.remove(0).and_then(|at| at.parse().ok());
+                if let Some(list) = at.and_then(|at| all.get_mut(at)) {
+                    list.push(row);
+                }
+            }
+            Ok(Some(all))
+        }
+        Err(fault) => {
+            check_alive(&fault)?;
+            session.run(BACK).await?;
+            Ok(None)
+        }
+    }
+}
+
+/// Rows as text.
+type Rows = Vec<Vec<Option<String>>>;
 
 /// Values that were chosen, by column.
 type Chosen = BTreeMap<String, String>;

@@ -11,6 +11,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::prepared::{Query, execute};
+use super::written::Tally;
 use crate::fault::Fault;
 use crate::session::Session;
 
@@ -45,12 +46,25 @@ impl Watched {
     }
 }
 
+/// Queries that give nothing but for objects that have rows in a catalog whose rows go alone.
+const NEEDS: &[(&str, &str)] = &[
+    ("sequences", "pg_sequence"),
+    ("constraints", "pg_constraint"),
+    ("indexes", "pg_index"),
+    ("triggers", "pg_trigger"),
+    ("rules", "pg_rewrite"),
+    ("policies", "pg_policy"),
+    ("statistics", "pg_statistic_ext"),
+    ("functions", "pg_proc"),
+    ("domain_constraints", "pg_constraint"),
+];
+
 /// Members of extensions come and go with these rows.
 const MEMBERS: usize = 0;
 
 const WATCHED: &[Watched] = &[
     Watched {
-        filter: "t.deptype IN ('e', 'x')",
+        filter: "t.refclassid = 'pg_extension'::regclass AND t.deptype IN ('e', 'x')",
         ..watched("pg_depend", "'pg_extension'::regclass", "t.objid")
     },
     alone("pg_class", "'pg_class'::regclass", "t.oid"),
@@ -73,7 +87,7 @@ const WATCHED: &[Watched] = &[
     alone("pg_policy", "'pg_class'::regclass", "t.polrelid"),
     alone("pg_inherits", "'pg_class'::regclass", "t.inhrelid"),
     watched("pg_partitioned_table", "'pg_class'::regclass", "t.partrelid"),
-    watched("pg_sequence", "'pg_class'::regclass", "t.seqrelid"),
+    alone("pg_sequence", "'pg_class'::regclass", "t.seqrelid"),
     watched("pg_foreign_table", "'pg_class'::regclass", "t.ftrelid"),
     alone("pg_statistic_ext", "'pg_class'::regclass", "t.stxrelid"),
     alone("pg_type", "'pg_type'::regclass", "t.oid"),
@@ -150,6 +164,12 @@ impl Id {
     fn is_around(&self) -> bool {
         !UNITS.contains(&self.class)
     }
+
+    /// Whether it can be told what depends on it. Nothing says that of an object of the server
+    /// itself; a schema, and what has no OID, has nothing that does unless its name changes.
+    fn is_followed(&self) -> bool {
+        self.id == 0 || self.id >= FIRST_NORMAL || self.id == PUBLIC_SCHEMA
+    }
 }
 
 /// The catalog as it was counted.
@@ -168,6 +188,10 @@ pub(super) struct Count {
     suspicious: bool,
     /// It was counted inside of such a transaction.
     inside: bool,
+    /// That transaction, if it had written.
+    transaction: Option<String>,
+    /// What the session had written, where it is alone and goes on from here.
+    pub(super) tally: Option<Tally>,
 }
 
 /// What has changed between two counts.
@@ -192,14 +216,47 @@ const OLDEST: u32 = 1 << 30;
 /// Below it are objects that came with the server; on those no dependence is recorded.
 pub(super) const FIRST_NORMAL: u32 = 16_384;
 
-fn select(at: usize, of: &Watched, fresh: &str) -> String {
+fn select(at: usize, of: &Watched, which: &str) -> String {
     let Watched { catalog, class, id, filter, .. } = of;
     format!(
         "SELECT {at} AS at, count(*) AS rows, array_to_string(array_agg(\
-         (({class})::oid::int8 << 32) | ({id})::oid::int8){fresh}, ',') AS ids \
+         (({class})::oid::int8 << 32) | ({id})::oid::int8) FILTER (WHERE {which}), ',') AS ids \
          FROM pg_catalog.{catalog} t WHERE {filter}"
     )
 }
+
+/// Objects that did not come with the server, and schemas: those whose rows are remembered.
+fn kept(of: &Watched) -> String {
+    let Watched { class, id, .. } = of;
+    format!("({id})::oid::int8 >= {FIRST_NORMAL} OR ({class})::oid = 'pg_namespace'::regclass")
+}
+
+/// Asks a catalog whose rows go alone for all that are kept; those written since `oldest` have a
+/// minus sign.
+fn all_and_fresh(at: usize, of: &Watched, oldest: &str) -> String {
+    let Watched { catalog, class, id, filter, .. } = of;
+    let kept = kept(of);
+    // The age of the oldest is found once.
+    format!(
+        "SELECT {at} AS at, count(*) AS rows, array_to_string(array_agg(\
+         CASE WHEN age(t.xmin) <= (SELECT age({oldest})) THEN -1 ELSE 1 END \
+         * ((({class})::oid::int8 << 32) | ({id})::oid::int8)) \
+         FILTER (WHERE {kept} OR age(t.xmin) <= (SELECT age({oldest}))), ',') AS ids \
+         FROM pg_catalog.{catalog} t WHERE {filter}"
+    )
+}
+
+/// The catalogs whose rows are watched, with what is read of them as a whole.
+pub(super) fn catalogs(major: u32) -> impl Iterator<Item = &'static str> {
+    let watched = WATCHED.iter().filter(move |of| of.since <= major).map(|of| of.catalog);
+    watched.chain(CLUSTER.iter().chain(UNCOUNTED).copied())
+}
+
+/// The catalogs of [`SURROUNDINGS`].
+const CLUSTER: &[&str] = &["pg_authid", "pg_tablespace", "pg_namespace", "pg_database"];
+
+/// Catalogs whose objects are read whenever there are any, or one of them was written.
+const UNCOUNTED: &[&str] = &["pg_subscription", "pg_user_mapping", "pg_seclabel"];
 
 /// The watched catalogs this server has and this role may read.
 fn readable(major: u32, settings: bool) -> impl Iterator<Item = (usize, &'static Watched)> {
@@ -231,6 +288,10 @@ pub(super) struct Asked<'a> {
     pub(super) inside: bool,
     /// Whether the session has what [`Asked::queries`] names.
     pub(super) prepared: bool,
+    /// The transaction that is open, if it has written.
+    pub(super) transaction: Option<&'a str>,
+    /// What the session has written, where nothing was rolled back or forgotten since the last count.
+    pub(super) tally: Option<&'a Tally>,
 }
 
 impl Asked<'_> {
@@ -239,16 +300,23 @@ impl Asked<'_> {
         let fresh = Query { name: "fresh".to_owned(), types: "xid", text: fresh(self, "$1") };
         let alone = readable(self.major, self.settings).filter(|(_, of)| of.goes_alone);
         let alone = alone.map(|(at, of)| {
-            let text = select(at, of, "");
+            let text = select(at, of, &kept(of));
             Query { name: format!("alone_{at}"), types: "", text }
         });
-        std::iter::once(fresh).chain(alone).collect()
+        let one = readable(self.major, self.settings).map(|(at, of)| {
+            let text = match of.goes_alone {
+                true => all_and_fresh(at, of, "$1"),
+                false => select(at, of, "age(t.xmin) <= (SELECT age($1))"),
+            };
+            Query { name: format!("one_{at}"), types: "xid", text }
+        });
+        std::iter::once(fresh).chain(alone).chain(one).collect()
     }
 }
 
 /// Asks for the rows written since a transaction, an expression.
 fn fresh(asked: &Asked<'_>, oldest: &str) -> String {
-    let fresh = format!(" FILTER (WHERE age(t.xmin) <= age({oldest}))");
+    let fresh = format!("age(t.xmin) <= (SELECT age({oldest}))");
     let mut sql = preamble(asked.uncounted);
     for (at, of) in readable(asked.major, asked.settings) {
         let _ = write!(sql, " UNION ALL {}", select(at, of, &fresh));
@@ -262,8 +330,8 @@ impl Count {
         let mut sql = preamble(asked.uncounted);
         for (at, of) in readable(asked.major, asked.settings) {
             // Of those that never go alone nothing but the number is kept.
-            let which = if of.goes_alone { "" } else { " FILTER (WHERE false)" };
-            let _ = write!(sql, " UNION ALL {}", select(at, of, which));
+            let which = if of.goes_alone { kept(of) } else { "false".to_owned() };
+            let _ = write!(sql, " UNION ALL {}", select(at, of, &which));
         }
         let mut count = Self {
             surroundings: String::new(),
@@ -274,6 +342,8 @@ impl Count {
             // What was removed before is not known.
             suspicious: asked.inside,
             inside: asked.inside,
+            transaction: asked.transaction.map(str::to_owned),
+            tally: None,
         };
         for row in &session.rows(&sql).await? {
             let (at, rows, ids) = read(row)?;
@@ -317,13 +387,107 @@ impl Count {
         session: &mut Session,
         asked: &Asked<'_>,
     ) -> Result<Changes, Fault> {
+        if let (Some(then), Some(now)) = (self.tally.take(), asked.tally)
+            && asked.prepared
+        {
+            let written: BTreeSet<&'static str> = now.beyond(&then).collect();
+            if !CLUSTER.iter().any(|catalog| written.contains(catalog)) {
+                return self.renew_written(session, asked, &written).await;
+            }
+        }
+        self.renew_all(session, asked).await
+    }
+
+    /// Looks at the catalogs the session has written to: nobody else writes, and nothing that was
+    /// counted has been rolled back.
+    async fn renew_written(
+        &mut self,
+        session: &mut Session,
+        asked: &Asked<'_>,
+        written: &BTreeSet<&str>,
+    ) -> Result<Changes, Fault> {
+        self.transaction = asked.transaction.map(str::to_owned);
+        self.inside = asked.inside;
+        let oldest = format!("'{}'::xid", self.oldest);
+        let mut sql = String::new();
+        for (at, of) in readable(asked.major, asked.settings) {
+            if written.contains(of.catalog) {
+                execute(&mut sql, &format!("one_{at}"), &oldest);
+            }
+        }
+        let mut around = UNCOUNTED.iter().any(|catalog| written.contains(catalog));
+        self.uncounted |= around;
+        let (mut changed, mut something) = (BTreeSet::new(), around);
+        let rows = if sql.is_empty() { Vec::new() } else { session.rows(&sql).await? };
+        for row in &rows {
+            let (Some(at), rows, ids) = read(row)? else { continue };
+            let (of, then) = (&WATCHED[at], &self.catalogs[at]);
+            let (ids, fresh) = match of.goes_alone {
+                true => parse_signed(ids)?,
+                false => (Vec::new(), parse(ids)?),
+            };
+            let gone = rows != then.0;
+            if at == MEMBERS && (gone || !fresh.is_empty()) {
+                return Ok(Changes::Unclear);
+            }
+            // What came with the server is not kept by name: that one of it is gone shows here.
+            if of.goes_alone && rows - ids.len() as u64 != then.0 - then.1.len() as u64 {
+                return Ok(Changes::Unclear);
+            }
+            let unlike = if of.goes_alone { unlike(&then.1, &ids) } else { Vec::new() };
+            something |= gone || !fresh.is_empty() || !unlike.is_empty();
+            around |= of.is_around() && gone;
+            changed.extend(fresh);
+            changed.extend(unlike);
+            self.catalogs[at] = (rows, ids);
+        }
+        if !changed.iter().all(Id::is_followed) {
+            return Ok(Changes::Unclear);
+        }
+        around |= changed.iter().any(Id::is_around);
+        // Until it is committed all of it may be taken back.
+        self.suspects.extend(changed.iter().copied());
+        self.suspicious |= around;
+        match something || around {
+            true => Ok(Changes::Of { ids: changed, around }),
+            false => Ok(Changes::Nothing),
+        }
+    }
+
+    /// Whether a query can give anything for these units.
+    pub(super) fn may_have(&self, query: &str, units: &[u32]) -> bool {
+        let Some((_, catalog)) = NEEDS.iter().find(|(name, _)| *name == query) else {
+            return true;
+        };
+        let of_it = WATCHED.iter().zip(&self.catalogs).filter(|(of, _)| of.catalog == *catalog);
+        let mut lists = of_it.map(|(_, (_, ids))| ids);
+        units.iter().any(|unit| *unit < FIRST_NORMAL)
+            || lists.any(|ids| ids.iter().any(|id| units.contains(&id.id)))
+    }
+
+    /// The transaction was committed, and had written nothing since the last count if `oldest`, the
+    /// oldest of those that may still write, is given.
+    pub(super) fn committed(&mut self, oldest: Option<u32>) {
+        self.suspects.clear();
+        self.suspicious = false;
+        self.transaction = None;
+        self.oldest = oldest.unwrap_or(self.oldest);
+    }
+
+    /// Looks at every row.
+    async fn renew_all(
+        &mut self,
+        session: &mut Session,
+        asked: &Asked<'_>,
+    ) -> Result<Changes, Fault> {
         let sql = self.fresh(asked);
-        let mut changed = std::mem::take(&mut self.suspects);
-        let mut around = std::mem::take(&mut self.suspicious);
+        let old_suspects = std::mem::take(&mut self.suspects);
+        let was_suspicious = std::mem::take(&mut self.suspicious);
+        let (mut changed, mut around) = (BTreeSet::new(), false);
         let mut before = self.clone();
         // One row that came back and one that is gone leave a count as it was.
         let doubtful = asked.inside || self.inside;
-        let (mut lost, mut something) = (Vec::new(), around || !changed.is_empty());
+        let (mut lost, mut something) = (Vec::new(), was_suspicious || !old_suspects.is_empty());
         for row in &session.rows(&sql).await? {
             let (at, rows, ids) = read(row)?;
             let Some(at) = at else {
@@ -357,7 +521,8 @@ impl Count {
                 match asked.prepared {
                     true => execute(&mut sql, &format!("alone_{at}"), ""),
                     false => {
-                        let _ = writeln!(sql, "{};", select(*at, &WATCHED[*at], ""));
+                        let of = &WATCHED[*at];
+                        let _ = writeln!(sql, "{};", select(*at, of, &kept(of)));
                     }
                 }
             }
@@ -365,24 +530,32 @@ impl Count {
                 let (Some(at), rows, ids) = read(row)? else { continue };
                 let now = parse(ids)?;
                 let then = std::mem::take(&mut before.catalogs[at].1);
+                if rows - now.len() as u64 != before.catalogs[at].0 - then.len() as u64 {
+                    return Ok(Changes::Unclear);
+                }
                 let unlike = unlike(&then, &now);
                 something |= !unlike.is_empty();
                 changed.extend(unlike);
                 self.catalogs[at] = (rows, now);
             }
         }
-        // Nothing says what depends on an object of the server itself; a schema, and what has no
-        // OID, has nothing that does unless its name changes.
-        let normal = |id: &Id| id.id == 0 || id.id >= FIRST_NORMAL || id.id == PUBLIC_SCHEMA;
-        if !changed.iter().all(normal) {
+        if !changed.iter().chain(&old_suspects).all(Id::is_followed) {
             return Ok(Changes::Unclear);
         }
+        // Of a transaction that has ended nothing comes back once it was read anew.
+        let goes_on =
+            self.transaction.is_some() && self.transaction.as_deref() == asked.transaction;
         around |= self.uncounted || before.uncounted || changed.iter().any(Id::is_around);
-        self.inside = asked.inside;
+        (self.inside, self.transaction) = (asked.inside, asked.transaction.map(str::to_owned));
         if asked.inside {
             self.suspects.clone_from(&changed);
-            self.suspicious = around;
+            self.suspicious = around || (goes_on && was_suspicious);
+            if goes_on {
+                self.suspects.extend(old_suspects.iter().copied());
+            }
         }
+        around |= was_suspicious || old_suspects.iter().any(Id::is_around);
+        changed.extend(old_suspects);
         match something || around {
             true => Ok(Changes::Of { ids: changed, around }),
             false => Ok(Changes::Nothing),
@@ -411,6 +584,18 @@ fn parse(ids: &str) -> Result<Vec<Id>, Fault> {
     ids.sort_unstable();
     Ok(ids)
 }
+
+/// All that are kept, and those with a minus sign, sorted.
+fn parse_signed(ids: &str) -> Result<(Vec<Id>, Vec<Id>), Fault> {
+    let fresh = ids.split(',').filter_map(|text| text.strip_prefix('-'));
+    let fresh = parse(&fresh.collect::<Vec<_>>().join(","))?;
+    let mut all = parse(&ids.replace('-', ""))?;
+    all.retain(|id| id.id >= FIRST_NORMAL || id.class == NAMESPACES);
+    Ok((all, fresh))
+}
+
+/// OID of `pg_namespace`.
+const NAMESPACES: u32 = 2615;
 
 /// What two sorted lists do not have equally often.
 fn unlike(then: &[Id], now: &[Id]) -> Vec<Id> {

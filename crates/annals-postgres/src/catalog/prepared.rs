@@ -15,10 +15,10 @@ use crate::session::Session;
 /// Names of prepared statements begin with it.
 const PREFIX: &str = "annals_catalog_";
 
-/// As a column: what there is, by names and texts.
-pub(super) const MARK: &str = "(SELECT pg_catalog.md5(pg_catalog.string_agg(p.name || ':' || p.statement, E'\\n' \
-     ORDER BY p.name COLLATE \"C\")) FROM pg_catalog.pg_prepared_statements p \
-     WHERE pg_catalog.starts_with(p.name, 'annals_catalog_'))";
+/// As a column: what there is, by names and when each was prepared.
+pub(super) const MARK: &str = "(SELECT pg_catalog.md5(pg_catalog.string_agg(p.name || ':' \
+     || pg_catalog.date_part('epoch', p.prepare_time), ',' ORDER BY p.name COLLATE \"C\")) \
+     FROM pg_catalog.pg_prepared_statements p WHERE pg_catalog.starts_with(p.name, 'annals_catalog_'))";
 
 /// A query with its parameters, `$1` and on.
 #[derive(Debug, Clone, PartialEq, Eq)]

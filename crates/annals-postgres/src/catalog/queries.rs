@@ -97,15 +97,20 @@ impl Catalog {
     /// The queries of a group, one behind the other. Of `skipped` kinds there is none.
     pub(super) fn queries(&self, group: Group, only: Only<'_>, skipped: &[&str]) -> String {
         let mut all = String::new();
-        for query in self.each(group, only, skipped) {
+        for (_, query) in self.each(group, only, skipped) {
             all.push_str(&query);
             all.push_str(";\n");
         }
         all
     }
 
-    /// The queries of a group. Of `skipped` kinds there is none.
-    pub(super) fn each(&self, group: Group, only: Only<'_>, skipped: &[&str]) -> Vec<String> {
+    /// The queries of a group, each with its name. Of `skipped` kinds there is none.
+    pub(super) fn each(
+        &self,
+        group: Group,
+        only: Only<'_>,
+        skipped: &[&str],
+    ) -> Vec<(&'static str, String)> {
         let text = match group {
             Group::Relations => RELATIONS,
             Group::Routines => ROUTINES,
@@ -119,7 +124,7 @@ impl Catalog {
             }
             let query = self.expand(query, only);
             if !query.trim().is_empty() {
-                all.push(query.trim_end().to_owned());
+                all.push((name, query.trim_end().to_owned()));
             }
         }
         all

@@ -9,8 +9,9 @@ use super::changes::{Asked, Changes, Count, Id};
 use super::prepared::{Prepared, Query, execute};
 use super::queries::{Catalog, Group, Only, oids};
 use super::rows::Read;
-use super::{BEGIN, BEGIN_INSIDE, END_INSIDE, SchemaScope};
-use super::{begin, fetch, is_a_race, note, read_groups, skipped};
+use super::written::{Follower, Said};
+use super::{BEGIN, BEGIN_INSIDE, END_INSIDE, Opening, SchemaScope};
+use super::{begin, begin_sql, fetch, is_a_race, note, read_groups, skipped};
 use crate::fault::Fault;
 use crate::session::Session;
 
@@ -31,6 +32,8 @@ pub struct SchemaReader {
     full_reads: u64,
     /// Where sessions belong to nobody else, what is asked is prepared there.
     prepared: Option<Prepared>,
+    /// Where nobody else writes, what the session has written is followed.
+    follower: Option<Follower>,
 }
 
 /// The last picture.
@@ -54,16 +57,33 @@ enum Place {
     Inside,
 }
 
+impl Place {
+    const fn end(self) -> &'static str {
+        match self {
+            Self::Own => "ROLLBACK",
+            Self::Inside => END_INSIDE,
+        }
+    }
+}
+
 impl SchemaReader {
     /// A reader that has read nothing yet.
     pub const fn new(scope: SchemaScope) -> Self {
-        Self { scope, last: None, full_reads: 0, prepared: None }
+        Self { scope, last: None, full_reads: 0, prepared: None, follower: None }
     }
 
     /// A reader that prepares its queries in the sessions it reads by: worth it near the server,
     /// and for many pictures. They stay there as prepared statements, `annals_catalog_…`.
     pub fn preparing(scope: SchemaScope) -> Self {
         Self { prepared: Some(Prepared::default()), ..Self::new(scope) }
+    }
+
+    /// As [`Self::preparing`], where the session is alone: nobody else changes the schema of its
+    /// database or of the cluster, and it does not switch off and on again that the server counts
+    /// what it writes. In transactions that follow upon each other by [`Self::turn`] nothing is
+    /// looked at but the catalogs it has written to since the last picture.
+    pub fn alone(scope: SchemaScope) -> Self {
+        Self { follower: Some(Follower::new()), ..Self::preparing(scope) }
     }
 
     /// How often everything was read.
@@ -95,37 +115,106 @@ impl SchemaReader {
         self.read_in(session, Place::Inside).await
     }
 
+    /// Commits the open transaction and begins another one, which goes on from the last picture.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::commit`]; there is no transaction then.
+    pub async fn turn(&mut self, session: &mut Session) -> Result<(), Fault> {
+        let tally = self.last.as_mut().and_then(|last| last.count.tally.take());
+        let (Some(follower), Some(tally)) = (&self.follower, tally) else {
+            return session.run("COMMIT; BEGIN").await;
+        };
+        let (goes_on, columns) = (follower.goes_on(), follower.columns());
+        let (leave, reset) = (follower.leave(false), session.reset_sql());
+        let sql = format!(
+            "SELECT {goes_on}; COMMIT; BEGIN; SELECT pg_catalog.set_config('search_path', '', true); \
+             SELECT {columns}; {leave}; {reset}"
+        );
+        let rows = session.rows(&sql).await?;
+        session.note_reset();
+        let [before, _, behind, _] = rows.as_slice() else {
+            return Err(Fault::Protocol("the answers of a commit".to_owned()));
+        };
+        let behind = follower.said(behind)?;
+        let goes_on: bool = before.try_get("goes_on")?;
+        if let Some(last) = self.last.as_mut().filter(|_| goes_on) {
+            // What a commit itself does is written behind the picture.
+            let is_all = behind.tally.as_ref() == Some(&tally);
+            last.count.committed(is_all.then_some(behind.oldest));
+            last.count.tally = Some(tally);
+        }
+        Ok(())
+    }
+
+    /// Sends the beginning of the next picture with the next file of the transaction that is open,
+    /// which ends with it: a message less.
+    pub fn ride(&self, session: &mut Session) {
+        session.rider.answer = None;
+        session.rider.sql = self
+            .follower
+            .as_ref()
+            .filter(|follower| follower.is_ready())
+            .map(|follower| begin_sql(BEGIN_INSIDE, &follower.columns()));
+    }
+
     async fn read_in(&mut self, session: &mut Session, place: Place) -> Result<Snapshot, Fault> {
-        let (unreadable, mark) = match place {
-            Place::Own => {
-                session.reset().await?;
-                begin(session, BEGIN).await?
+        let began = std::mem::take(&mut session.rider).answer;
+        let columns = match (&mut self.follower, place) {
+            (Some(follower), Place::Inside) => {
+                follower.get_ready(session, began.is_some()).await?;
+                follower.columns()
             }
-            Place::Inside => begin(session, BEGIN_INSIDE).await?,
+            _ => String::new(),
+        };
+        let opening = match (place, began) {
+            (Place::Own, _) => {
+                session.reset().await?;
+                begin(session, BEGIN, "").await?
+            }
+            (Place::Inside, Some(began)) => Opening::read(Some(began))?,
+            (Place::Inside, None) => begin(session, BEGIN_INSIDE, &columns).await?,
+        };
+        let said = match &self.follower {
+            Some(follower) if !columns.is_empty() => follower.said(&opening.row)?,
+            _ => Said::default(),
         };
         let last = self.last.take();
-        let inside = matches!(place, Place::Inside);
-        let mark = mark.as_deref();
-        let read = self.bring_up_to_date(session, last, unreadable, inside, mark).await;
-        let ended = match place {
-            Place::Own => session.roll_back().await,
-            Place::Inside => session.run(END_INSIDE).await,
+        let mut end = match (place, &self.follower) {
+            (Place::Own, _) => "ROLLBACK".to_owned(),
+            (Place::Inside, Some(follower)) => {
+                let leave = follower.leave(said.goes_on);
+                format!("{END_INSIDE}; {leave}; {}", session.reset_sql())
+            }
+            (Place::Inside, None) => END_INSIDE.to_owned(),
         };
-        let picture = read?;
+        let read = self.bring_up_to_date(session, last, opening, (place, &mut end), &said).await;
+        let mut ended = Ok(());
+        if !end.is_empty() {
+            ended = session.run(if read.is_ok() { &end } else { place.end() }).await;
+        }
+        let mut picture = read?;
         ended?;
+        if matches!(place, Place::Inside) && self.follower.is_some() {
+            session.note_reset();
+        }
+        picture.count.tally = said.tally;
         let snapshot = picture.snapshot.clone();
         self.last = Some(picture);
         Ok(snapshot)
     }
 
+    /// Empties `end` where it was sent with the last queries.
     async fn bring_up_to_date(
         &mut self,
         session: &mut Session,
         last: Option<Picture>,
-        unreadable: Vec<ObjectKind>,
-        inside: bool,
-        mark: Option<&str>,
+        opening: Opening,
+        (place, end): (Place, &mut String),
+        said: &Said,
     ) -> Result<Picture, Fault> {
+        let inside = matches!(place, Place::Inside);
+        let Opening { unreadable, mark, row: _ } = opening;
         let catalog = Catalog::new(session.facts().major(), &self.scope);
         let identity = &session.facts().identity;
         let database = format!("{}/{}", identity.system_identifier, identity.database);
@@ -141,10 +230,18 @@ impl SchemaReader {
         .collect();
         let major = session.facts().major();
         let settings = may(ObjectKind::Setting);
-        let mut asked = Asked { major, settings, uncounted: &uncounted, inside, prepared: false };
+        let mut asked = Asked {
+            major,
+            settings,
+            uncounted: &uncounted,
+            inside,
+            prepared: false,
+            transaction: said.transaction.as_deref(),
+            tally: said.tally.as_ref().filter(|_| said.goes_on),
+        };
         if let Some(prepared) = &mut self.prepared {
             let from = format!("{major} {settings} {uncounted:?} {unreadable:?}");
-            if !prepared.are_there(&from, mark) {
+            if !prepared.are_there(&from, mark.as_deref()) {
                 let queries = queries(&catalog, &asked, &skipped(&unreadable));
                 prepared.prepare(session, from, queries).await?;
             }
@@ -159,7 +256,7 @@ impl SchemaReader {
                     let units = dependents(session, &ids, around, asked.prepared).await?;
                     if let Some(units) = units {
                         let prepared = self.prepared.as_ref();
-                        last.read_again(session, &catalog, &units, prepared).await?;
+                        last.read_again(session, &catalog, &units, prepared, end).await?;
                         return Ok(last);
                     }
                     // Too many to be read one by one, but counted they are.
@@ -206,8 +303,8 @@ fn queries(catalog: &Catalog, asked: &Asked<'_>, skipped: &[&str]) -> Vec<Query>
         (Group::Surroundings, Only::All, ""),
     ];
     for (group, only, types) in groups {
-        for (at, text) in catalog.each(group, only, skipped).into_iter().enumerate() {
-            queries.push(Query { name: format!("{}_{at}", word(group)), types, text });
+        for (name, text) in catalog.each(group, only, skipped) {
+            queries.push(Query { name: format!("{}_{name}", word(group)), types, text });
         }
     }
     queries
@@ -249,7 +346,11 @@ async fn dependents(
     let (classes, ids) = (oids(&classes), oids(&ids));
     let mut sql = String::new();
     match prepared {
-        true => execute(&mut sql, "dependents", &format!("{classes}, {ids}")),
+        true => {
+            // Plans are made once, and the catalog grows.
+            sql.push_str("SET LOCAL enable_seqscan = off; ");
+            execute(&mut sql, "dependents", &format!("{classes}, {ids}"));
+        }
         false => sql = dependents_of(&classes, &ids),
     }
     for row in &session.rows(&sql).await? {
@@ -273,13 +374,21 @@ impl Picture {
         catalog: &Catalog,
         again: &Units,
         prepared: Option<&Prepared>,
+        end: &mut String,
     ) -> Result<(), Fault> {
         let ask = |sql: &mut String, group: Group, only: Only<'_>| {
             let Some(prepared) = prepared else {
                 return sql.push_str(&catalog.queries(group, only, &skipped(&self.unreadable)));
             };
-            let units = if let Only::Units(units) = only { oids(units) } else { String::new() };
-            prepared.of(word(group)).for_each(|name| execute(sql, name, &units));
+            let Only::Units(units) = only else {
+                return prepared.of(word(group)).for_each(|name| execute(sql, name, ""));
+            };
+            for name in prepared.of(word(group)) {
+                let rows_of = name.split_once('_').map_or("", |(_, name)| name);
+                if self.count.may_have(rows_of, units) {
+                    execute(sql, name, &oids(units));
+                }
+            }
         };
         let mut sql = String::new();
         let mut units = BTreeSet::new();
@@ -299,7 +408,9 @@ impl Picture {
         if units.is_empty() {
             return Ok(());
         }
+        sql.push_str(end);
         let mut read = fetch(session, &sql).await?;
+        end.clear();
         if again.surroundings {
             read.extend(self.unreadable.iter().map(|kind| note(*kind)));
         }

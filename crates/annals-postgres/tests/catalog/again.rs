@@ -145,8 +145,8 @@ fn prepared_queries_a_file_takes_away_or_replaces_are_prepared_again() {
     for sql in [
         "DEALLOCATE ALL",
         "DISCARD ALL",
-        "DEALLOCATE annals_catalog_relations_0",
-        "DEALLOCATE annals_catalog_relations_0; PREPARE annals_catalog_relations_0 (oid[]) AS SELECT 1",
+        "DEALLOCATE annals_catalog_relations_tables",
+        "DEALLOCATE annals_catalog_relations_tables; PREPARE annals_catalog_relations_tables (oid[]) AS SELECT 1",
         "DEALLOCATE annals_catalog_fresh; PREPARE annals_catalog_fresh (xid) AS SELECT 1",
         "PREPARE annals_catalog_another AS SELECT 1",
         "SET search_path = 't'; CREATE SCHEMA t",
@@ -184,4 +184,80 @@ fn what_others_do_meanwhile_is_not_missed() {
     let mut elsewhere = Client::of_role(&server, "postgres", "template1");
     read_again(&mut elsewhere, &mut reader, "another database");
     read_again(&mut client, &mut reader, "and back");
+}
+
+/// In one transaction after the other, as a rehearsal goes, and half of them rolled back.
+fn alone_in(client: &mut Client, reader: &mut SchemaReader, scope: &SchemaScope, after: &str) {
+    let fresh = client.runtime.block_on(read_schema_inside(&mut client.session, scope)).unwrap();
+    let read = client.runtime.block_on(reader.read_inside(&mut client.session));
+    let read = read.unwrap_or_else(|fault| panic!("{after}: {fault}"));
+    assert_eq!(diff(&fresh, &read), [], "{after}");
+    assert_eq!(fresh.fingerprint(), read.fingerprint(), "{after}");
+}
+
+#[test]
+fn alone_a_session_is_followed_through_its_transactions() {
+    let server = Server::start();
+    let mut client = Client::new(&server);
+    let scope = SchemaScope::of(Platform::Plain);
+    let mut reader = SchemaReader::alone(scope.clone());
+    let major = client.major();
+    let all = [statements(EVERYTHING, major), statements(CHANGES, major)].concat();
+    client.run("BEGIN");
+    let (mut made, mut refused) = (0, 0);
+    for (at, statement) in all.iter().enumerate() {
+        client.run("SAVEPOINT before");
+        if client.try_run(statement).is_err() {
+            // Not in a transaction, or not in that of a value of an enum.
+            refused += 1;
+            client.run("ROLLBACK TO before; RELEASE before");
+            alone_in(&mut client, &mut reader, &scope, statement);
+            client.run("COMMIT");
+            client.run(statement);
+            client.run("BEGIN");
+            continue;
+        }
+        made += 1;
+        alone_in(&mut client, &mut reader, &scope, statement);
+        if at % 3 == 0 {
+            client.run("ROLLBACK TO before");
+            alone_in(&mut client, &mut reader, &scope, &format!("without {statement}"));
+            client.run(statement);
+            alone_in(&mut client, &mut reader, &scope, &format!("again {statement}"));
+        }
+        client.run("RELEASE before");
+        if at % 2 == 0 {
+            let Client { runtime, session } = &mut client;
+            runtime.block_on(reader.turn(session)).unwrap();
+            if at % 4 == 0 {
+                alone_in(&mut client, &mut reader, &scope, &format!("committed {statement}"));
+            }
+        }
+    }
+    assert!(made > refused * 10, "{made} made, {refused} refused");
+    let (full, all) = (reader.full_reads(), all.len() as u64);
+    assert!(full < all / 3, "{full} of {all} were full reads");
+}
+
+#[test]
+fn where_the_server_does_not_count_every_row_is_looked_at() {
+    let server = Server::start();
+    let mut client = Client::new(&server);
+    client.run("CREATE TABLE t (id int PRIMARY KEY, name text)");
+    let scope = SchemaScope::of(Platform::Plain);
+    let mut reader = SchemaReader::alone(scope.clone());
+    client.run("BEGIN");
+    alone_in(&mut client, &mut reader, &scope, "the beginning");
+    for sql in [
+        "SET track_counts = off; ALTER TABLE t ADD COLUMN a int",
+        "ALTER TABLE t ADD COLUMN b int",
+        "SET track_counts = on; ALTER TABLE t DROP COLUMN a",
+        "ALTER TABLE t DROP COLUMN b",
+        // It is committed without being told, and the counts begin anew.
+        "COMMIT; BEGIN; ALTER TABLE t ADD COLUMN c int",
+        "DROP TABLE t",
+    ] {
+        client.run(sql);
+        alone_in(&mut client, &mut reader, &scope, sql);
+    }
 }

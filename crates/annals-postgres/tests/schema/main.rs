@@ -4,6 +4,7 @@
 //! `ANNALS_UPDATE_GOLDEN=1` this test writes it anew.
 
 mod changes;
+mod followed;
 mod no_changes;
 
 use std::collections::BTreeSet;
