@@ -22,6 +22,7 @@ use crate::migrate::{ChangeOptions, ChangeOutcome, PlanPreview, plan, rollback};
 use crate::open;
 use crate::proven::{self, ProofState};
 use crate::targets::Target;
+use crate::traces::TracesTo;
 use crate::verify::{IntegrityOptions, VerifyView, verify};
 use crate::wish::RolledGoal;
 use crate::workspace::Workspace;
@@ -35,6 +36,8 @@ pub struct EmergencyOptions {
     pub reason: String,
     /// How far; to the last known good version if none.
     pub goal: Option<RolledGoal>,
+    /// Where the trace of the run goes.
+    pub traces: TracesTo,
 }
 
 /// What an emergency came to.
@@ -105,6 +108,7 @@ pub async fn emergency<P: Progress>(
         emergency: Some(options.reason.clone()),
         // Where approvals are asked for: one person's word, if the policy lets that be enough.
         authority: Authority::BreakGlass { reason: options.reason.clone() },
+        traces: options.traces.clone(),
         ..ChangeOptions::default()
     };
     let goal = options.goal.clone().unwrap_or(RolledGoal::LastKnownGood);

@@ -119,7 +119,12 @@ pub(crate) async fn run(
         confirm(output, &name)?;
     }
     let reason = arguments.authority.reason().unwrap_or("no reason was given").to_owned();
-    let asked = EmergencyOptions { target: Some(name), reason, goal: Some(goal) };
+    let asked = EmergencyOptions {
+        target: Some(name),
+        reason,
+        goal: Some(goal),
+        traces: arguments.change.traces(),
+    };
     let mut interrupt = signals::listen();
     let mut lines = Lines::new(output);
     let outcome = emergency(environment, &asked, &mut lines, &mut interrupt).await?;
