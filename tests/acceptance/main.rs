@@ -47,4 +47,5 @@ mod story;
 mod tamper;
 mod together;
 mod tour;
+mod traces;
 mod upgrade;
