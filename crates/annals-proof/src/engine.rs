@@ -21,10 +21,10 @@ use crate::place::{Place, RehearsalError};
 use crate::relations::Relations;
 use crate::report::{
     ChainPlace, FileFailure, FileSeen, ObjectDifference, REPORT_FORMAT, Rehearsal, RowsReport,
-    Skipped, StepProof, likeness,
+    StepProof, likeness,
 };
-use crate::rows::read_rows;
-use crate::sample::{ROWS, Table, read_tables, write_rows};
+use crate::scale::{ScaleReport, at_scale};
+use crate::touched::{Touched, with_rows};
 
 /// What is proven together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -257,6 +257,8 @@ struct Sight {
     unstable: Vec<ObjectDifference>,
     failure: Option<FileFailure>,
     rows: Option<RowsReport>,
+    /// For each member, where one asks for it.
+    scale: Vec<ScaleReport>,
     notes: Vec<String>,
 }
 
@@ -309,11 +311,14 @@ impl<P: Place> Stage<'_, '_, P> {
     /// Proves a group, and leaves the main database behind it; says whether it could.
     async fn prove(&mut self, group: &Group<'_>) -> Result<(Vec<StepProof>, bool), RehearsalError> {
         let before = self.now().await?.clone();
-        let fast =
-            match group.irreversible.is_none() && group.has_downs() && group.is_transactional() {
-                true => self.in_transactions(group, &before).await?,
-                false => None,
-            };
+        let fast = match group.irreversible.is_none()
+            && group.has_downs()
+            && group.is_transactional()
+            && group.test_rows.is_none()
+        {
+            true => self.in_transactions(group, &before).await?,
+            false => None,
+        };
         let (sight, applied) = match fast {
             Some(sight) => (sight, true),
             None => self.with_commits(group, &before).await?,
@@ -407,7 +412,10 @@ impl<P: Place> Stage<'_, '_, P> {
     ) -> Result<(Sight, bool), RehearsalError> {
         let roles = self.roles().await?;
         self.leave().await;
-        let sight = self.in_clones(group, before).await;
+        let sight = match self.in_clones(group, before).await {
+            Ok(sight) => self.with_many_rows(group, sight).await,
+            Err(error) => Err(error),
+        };
         for database in [CLONE, OTHER] {
             self.place.discard(database).await?;
         }
@@ -427,6 +435,37 @@ impl<P: Place> Stage<'_, '_, P> {
             return Ok((sight, false));
         }
         Ok((sight, true))
+    }
+
+    /// Once more in a clone with as many rows as the files ask for.
+    async fn with_many_rows(
+        &mut self,
+        group: &Group<'_>,
+        mut sight: Sight,
+    ) -> Result<Sight, RehearsalError> {
+        let Some(asked) = group.test_rows.filter(|_| !sight.seen.up_fails) else {
+            return Ok(sight);
+        };
+        self.place.discard(OTHER).await?;
+        self.place.copy(MAIN, OTHER).await?;
+        let mut session = connect(self.place, OTHER).await?;
+        let work = async {
+            // A copy has the numbers of what it was made from.
+            let then = Relations::read(&mut session).await?;
+            let names = Touched::of(&then, &then, &sight.up, &sight.down).before;
+            at_scale(&mut session, group, &names, asked).await
+        };
+        let scale = work.await;
+        session.close().await;
+        sight.scale = scale?;
+        if let Some(report) = sight.scale.first() {
+            // A migration may fail for what the rows hold; a rollback must not.
+            sight.seen.down_fails_with_rows |= report.failure.is_some() && report.down.is_some();
+            if report.down.is_some() && sight.failure.is_none() {
+                sight.failure = report.failure.clone();
+            }
+        }
+        Ok(sight)
     }
 
     async fn in_clones(
@@ -645,103 +684,6 @@ impl<P: Place> Stage<'_, '_, P> {
     }
 }
 
-/// Tables that a group is about.
-struct Touched {
-    /// By the names they have before it.
-    before: Vec<String>,
-    /// By the names they have behind it.
-    behind: Vec<String>,
-}
-
-impl Touched {
-    fn of(then: &Relations, behind: &Relations, up: &Walk, down: &Walk) -> Self {
-        let before = then.touched(&up.locks).into_iter().chain(then.touched(&down.locks));
-        let (mut before, mut behind): (Vec<String>, Vec<String>) = (
-            before.collect(),
-            behind.touched(&up.locks).into_iter().chain(behind.touched(&down.locks)).collect(),
-        );
-        for names in [&mut before, &mut behind] {
-            names.sort();
-            names.dedup();
-        }
-        Self { before, behind }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.before.is_empty() && self.behind.is_empty()
-    }
-}
-
-/// Goes up and down once more with rows in the tables the group is about.
-async fn with_rows(
-    session: &mut Session,
-    group: &Group<'_>,
-    touched: &Touched,
-    manner: Manner,
-) -> Result<Option<RowsReport>, RehearsalError> {
-    if touched.is_empty() {
-        return Ok(None);
-    }
-    let mut report = RowsReport::default();
-    let mut relations = Relations::default();
-    let tables = tables(session, &touched.before).await?;
-    report.before = write(session, &tables, 1, manner, &mut report.skipped).await?;
-    let before = read_rows(session, &tables).await?;
-    let up = group.up(session, manner, Eyes::Closed, &mut relations).await?;
-    if let Some(failure) = up.failure {
-        report.up_failure = Some(failure);
-        return Ok(Some(report));
-    }
-    let behind = self::tables(session, &touched.behind).await?;
-    let earlier = read_rows(session, &behind).await?;
-    report.behind = write(session, &behind, 1 + ROWS, manner, &mut report.skipped).await?;
-    let written = read_rows(session, &behind).await?.beyond(&earlier);
-    let down = group.down(session, manner, Eyes::Closed, &mut relations).await?;
-    if let Some(failure) = down.failure {
-        report.down_failure = Some(failure);
-        return Ok(Some(report));
-    }
-    report.lost = before.lost_in(&read_rows(session, &tables).await?);
-    report.would_be_lost = written.lost_in(&read_rows(session, &behind).await?);
-    Ok(Some(report))
-}
-
-async fn tables(session: &mut Session, names: &[String]) -> Result<Vec<Table>, RehearsalError> {
-    session.reset().await?;
-    Ok(read_tables(session, names).await?)
-}
-
-/// Writes sample rows; returns how many.
-async fn write(
-    session: &mut Session,
-    tables: &[Table],
-    first: u64,
-    manner: Manner,
-    skipped: &mut Vec<Skipped>,
-) -> Result<u64, RehearsalError> {
-    if tables.is_empty() {
-        return Ok(0);
-    }
-    if manner == Manner::Committing {
-        session.run("BEGIN").await?;
-    }
-    let written = write_rows(session, tables, first).await?;
-    if manner == Manner::Committing
-        && let Err(fault) = session.commit().await
-    {
-        check_alive(&fault)?;
-        // A deferred constraint has refused all of them.
-        let refused =
-            |table: &Table| Skipped { table: table.name.clone(), reason: fault.to_string() };
-        skipped.extend(tables.iter().map(refused));
-        return Ok(0);
-    }
-    let is_new = written.skipped.into_iter().filter(|found| !skipped.contains(found));
-    let new: Vec<Skipped> = is_new.collect();
-    skipped.extend(new);
-    Ok(written.rows)
-}
-
 /// One proof for each member of a group.
 fn proofs(group: &Group<'_>, before: &Snapshot, sight: Sight, server_major: u32) -> Vec<StepProof> {
     let verdict = judge(&sight.seen);
@@ -784,7 +726,12 @@ fn proofs(group: &Group<'_>, before: &Snapshot, sight: Sight, server_major: u32)
             down: of(&downs, at),
             rows: sight.rows.clone(),
             chain: None,
-            notes: notes.clone(),
+            scale: sight.scale.get(at).cloned(),
+            notes: notes
+                .iter()
+                .cloned()
+                .chain(sight.scale.get(at).map(ScaleReport::sentence))
+                .collect(),
         })
         .collect()
 }
