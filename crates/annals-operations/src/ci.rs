@@ -21,7 +21,7 @@ use crate::error::Failure;
 use crate::git;
 use crate::home::BlobReader;
 use crate::logs::ReadLog;
-use crate::proof::{ProofOf, ProofOptions, ProofView, proof};
+use crate::proof::{ProofFrom, ProofOf, ProofOptions, ProofView, proof};
 use crate::proven::declared;
 use crate::targets::Target;
 use crate::workspace::Workspace;
@@ -385,6 +385,7 @@ pub async fn ci_test(
         of: if options.all { ProofOf::All } else { ProofOf::Pending },
         batch: Batch::default(),
         no_record: !options.record,
+        from: ProofFrom::Empty,
     };
     let view = proof(environment, &proof_options, audience, interrupt).await?;
     report.server_version = Some(view.server_version.clone());

@@ -72,6 +72,7 @@ mod targets;
 mod timeline;
 mod traces;
 mod track;
+mod twin;
 mod unfinished;
 mod upgraded;
 mod verify;
@@ -149,7 +150,7 @@ pub use open::Recovered;
 pub use orphans::{AdoptedBackup, backup_adopt};
 pub use pipelines::{PipelineFile, PipelineKind, Pipelines, Written, init_pipelines};
 pub use planfile::{PlanFile, plan_out};
-pub use proof::{ProofOf, ProofOptions, ProofView, proof};
+pub use proof::{ProofFrom, ProofOf, ProofOptions, ProofView, proof};
 pub use proven::ProofState;
 pub use prune::{PruneOptions, PruneView, PrunedBackup, backup_prune};
 pub use rekey::{
