@@ -298,6 +298,81 @@ fn a_rollback_that_does_not_lead_back_fails_the_test_with_its_place() {
 }
 
 #[test]
+fn a_migration_is_tried_on_as_many_rows_as_its_file_asks_for() {
+    let (_server, workspace) = trial();
+    workspace.migration(
+        "2_shop",
+        "CREATE TYPE state AS ENUM ('new', 'paid');\n\
+         CREATE TABLE customers (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
+           email text NOT NULL UNIQUE);\n\
+         CREATE TABLE orders (id int PRIMARY KEY, customer bigint NOT NULL REFERENCES customers, \
+           state state NOT NULL, amount numeric(10,2) NOT NULL CHECK (amount > 0), \
+           kind text NOT NULL CHECK (kind IN ('in', 'out')), at timestamptz, tags text[]);\n\
+         CREATE TABLE flags (flag boolean PRIMARY KEY);",
+        "DROP TABLE flags;\nDROP TABLE orders;\nDROP TABLE customers;\nDROP TYPE state;",
+    );
+    workspace.migration(
+        "3_note",
+        "-- annals: test_rows=20000\n\
+         ALTER TABLE orders ADD note text NOT NULL DEFAULT clock_timestamp()::text;\n\
+         CREATE INDEX orders_kind ON orders (kind);",
+        "DROP INDEX orders_kind;\nALTER TABLE orders DROP note;",
+    );
+    workspace.migration(
+        "4_few",
+        "-- annals: test_rows=1000\nALTER TABLE flags ADD n int;",
+        "ALTER TABLE flags DROP n;",
+    );
+    workspace.migration(
+        "5_outside",
+        "-- annals: transaction=off, test_rows=500\n\
+         CREATE INDEX CONCURRENTLY orders_state ON orders (state);",
+        "-- annals: transaction=off\nDROP INDEX CONCURRENTLY orders_state;",
+    );
+    let document = tested(&workspace, 0);
+    let of = |at: usize| document["migrations"][at]["test_rows"].clone();
+    assert!(of(0).is_null());
+    let note = of(1);
+    assert_eq!(note["asked"], 20_000);
+    let full = json!([["public.customers", 20_000], ["public.orders", 20_000]]);
+    assert_eq!((&note["tables"], &note["skipped"]), (&full, &json!([])), "{note:#}");
+    for way in ["up", "down"] {
+        let locks = note[way]["locks"].as_array().unwrap();
+        let orders = locks.iter().find(|lock| lock["relation"] == "public.orders").unwrap();
+        assert_eq!(orders["mode"], "ACCESS EXCLUSIVE");
+        let (held, took) = (orders["us"].as_u64().unwrap(), note[way]["us"].as_u64().unwrap());
+        assert!(held > 0 && held <= took, "{note:#}");
+    }
+    assert!(note["failure"].is_null());
+    assert_eq!(of(2)["tables"], json!([["public.flags", 2]]), "what could be made is said");
+    assert_eq!((&of(3)["up"]["unseen"], &of(3)["up"]["locks"]), (&json!(1), &json!([])));
+    let text = workspace.annals("ci test").run().expect(0);
+    text.says(&["3_note: asked for 20000 rows a table", "public.orders 20000", "access exclusive"]);
+
+    // What works on a few rows and not on many is found.
+    workspace.migration(
+        "4_few",
+        "-- annals: test_rows=40000\nALTER TABLE orders ADD seq int;",
+        "ALTER TABLE orders ALTER id TYPE smallint;\nALTER TABLE orders ALTER id TYPE int;\n\
+         ALTER TABLE orders DROP seq;",
+    );
+    let document = tested(&workspace, 11);
+    assert!(found(&document).contains(&(
+        "rollback-fails".into(),
+        "rollbacks/4_few_rollback.sql".into(),
+        1
+    )));
+    let failure = document["migrations"][2]["test_rows"]["failure"].as_str().unwrap().to_owned();
+    assert!(failure.contains("smallint out of range"), "{failure}");
+
+    // Nonsense is refused where it stands.
+    workspace.migration("4_few", "SELECT 1;", "SELECT 1;");
+    workspace.write("migrations/4_few.sql", "-- few\n-- annals: test_rows=0\nSELECT 1;\n");
+    let document = workspace.annals("ci validate --json").run().expect(11).json();
+    assert_eq!(found(&document), one("sql-unreadable", "migrations/4_few.sql", 2));
+}
+
+#[test]
 fn what_a_migration_costs_is_measured_and_compared() {
     let (_server, workspace) = trial();
     workspace.migration(

@@ -47,5 +47,6 @@ mod story;
 mod tamper;
 mod together;
 mod tour;
+mod traces;
 mod upgrade;
 mod witness;

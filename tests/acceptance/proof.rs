@@ -14,6 +14,55 @@ fn verdicts(proof: &Value) -> Vec<&str> {
 }
 
 #[test]
+fn from_a_copy_of_the_target_a_migration_meets_what_only_the_target_has() {
+    let server = Server::start();
+    let workspace = Workspace::new(&server);
+    workspace.migration(
+        "1_items",
+        "CREATE TYPE size AS ENUM ('s', 'l');\n\
+         CREATE TABLE items (id int PRIMARY KEY, size size NOT NULL CHECK (size <> 'l'));\n\
+         CREATE VIEW small AS SELECT id FROM items;",
+        "DROP VIEW small;\nDROP TABLE items;\nDROP TYPE size;",
+    );
+    workspace.annals("migrate").run().expect(0);
+    // What no file knows: a view on the column that is to change.
+    server.sql("CREATE VIEW sizes AS SELECT size FROM items; INSERT INTO items VALUES (1, 's')");
+    let was = server.rows("SELECT relname FROM pg_class WHERE oid >= 16384 ORDER BY oid");
+    workspace.migration(
+        "2_drop",
+        "ALTER TABLE items DROP COLUMN size;",
+        "ALTER TABLE items ADD COLUMN size size NOT NULL DEFAULT 's' CHECK (size <> 'l');\n\
+         ALTER TABLE items ALTER size DROP DEFAULT;",
+    );
+    let from = |more: &str| workspace.annals(&format!("proof --json --no-record {more}")).run();
+    let empty = from("");
+    let target = from("--from target").expect(17).json();
+    assert_ne!(verdicts(&empty.json()), ["migration_fails"]);
+    assert_eq!(verdicts(&target), ["migration_fails"]);
+    let failure = step(&target, "2")["report"]["failure"]["message"].to_string();
+    assert!(failure.contains("other objects depend on it"), "{failure}");
+    let unlike: Vec<&Value> = target["notes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|note| note.to_string().contains("cop"))
+        .collect();
+    assert!(unlike.is_empty(), "{unlike:?}");
+    let now = server.rows("SELECT relname FROM pg_class WHERE oid >= 16384 ORDER BY oid");
+    assert_eq!(was, now, "the target is only read");
+    // And the other way round: what somebody has made by hand makes it work.
+    server.sql("DROP VIEW sizes; CREATE TABLE by_hand (id int)");
+    workspace.migration("2_drop", "ALTER TABLE by_hand ADD n int;", "ALTER TABLE by_hand DROP n;");
+    assert_eq!(verdicts(&from("").expect(17).json()), ["migration_fails"]);
+    let target = from("--from target").expect(0).json();
+    assert_eq!(verdicts(&target), ["exact"]);
+    let notes = step(&target, "2")["report"]["notes"].to_string();
+    assert!(notes.contains("on a copy of the schema of db"), "{notes}");
+    from("--from target 1").expect(3);
+    from("--from target --all").expect(3);
+}
+
+#[test]
 fn a_rehearsal_shows_locks_rewrites_and_what_would_be_lost() {
     let server = Server::start();
     let workspace = Workspace::new(&server);

@@ -30,6 +30,7 @@ mod sql;
 mod store;
 mod stores;
 mod tables;
+mod twin;
 
 pub use capture::{CaptureOptions, Captured, capture};
 pub use compare::{Comparison, Unequal, compare, compare_rows, read_as_named};
@@ -48,6 +49,7 @@ pub use search::{KeysFound, RowDifferences, RowSearch, find_rows};
 pub use store::{FileStore, PartialFile, StoreError, StoredBackup};
 pub use stores::{Naming, Sink, Source, Store};
 pub use tables::{TableForm, TableName, parse_table_names, table_form, tables_named};
+pub use twin::{NotCopied, TwinOptions, copy_schema};
 
 /// Watches how far it is, in bytes of rows before compression.
 pub trait Watcher {

@@ -24,7 +24,7 @@ use crate::{Phase, Watcher};
 
 /// What sessions are set to that restore. What `pg_dump` sets at the head of a section is set here,
 /// because sections are sent over several sessions.
-const SETTINGS: &str = "SET search_path = ''; SET row_security = off; SET DateStyle = 'ISO'; \
+pub(crate) const SETTINGS: &str = "SET search_path = ''; SET row_security = off; SET DateStyle = 'ISO'; \
     SET IntervalStyle = 'postgres'; SET TimeZone = 'UTC'; SET client_encoding = 'UTF8'; \
     SET xmloption = 'content'; SET check_function_bodies = false; SET statement_timeout = 0; \
     SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0; \

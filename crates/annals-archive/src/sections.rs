@@ -101,7 +101,7 @@ pub(crate) async fn send(
 
 /// What `pg_dump` sets at the head of its output, for versions that may not know it. What a section
 /// sets between its statements (`default_tablespace`, `default_table_access_method`) is sent.
-fn is_set_by_us(statement: &str) -> bool {
+pub(crate) fn is_set_by_us(statement: &str) -> bool {
     const NAMES: [&str; 9] = [
         "statement_timeout",
         "lock_timeout",

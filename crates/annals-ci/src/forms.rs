@@ -273,6 +273,7 @@ mod tests {
             earlier_up_us: None,
             earlier_down_us: None,
             lost_rows: 0,
+            test_rows: None,
         };
         Report {
             verb,

@@ -14,6 +14,8 @@ mod secrets;
 pub use branch::{Deviation, Known, deviations};
 pub use comment::{MARKER, comment};
 pub use forms::{github, junit, sarif};
-pub use report::{Allowance, Counts, Finding, Place, Report, Severity, Tried, Verb};
+pub use report::{
+    Allowance, Counts, Finding, Place, Report, Severity, TestLock, TestRows, TestWay, Tried, Verb,
+};
 pub use rules::{RULES, Rule, rule};
 pub use secrets::{Secret, secrets};

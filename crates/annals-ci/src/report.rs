@@ -130,6 +130,48 @@ pub struct Tried {
     pub earlier_down_us: Option<u64>,
     /// Sample rows that were there before and are not behind the rollback.
     pub lost_rows: u64,
+    /// On as many rows as its file asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_rows: Option<TestRows>,
+}
+
+/// A migration that was tried on many rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestRows {
+    /// Rows its file asks for in each table.
+    pub asked: u64,
+    /// Tables and the rows that were really made in them.
+    pub tables: Vec<(String, u64)>,
+    /// Tables without rows, and why.
+    pub skipped: Vec<(String, String)>,
+    /// The migration.
+    pub up: TestWay,
+    /// The rollback, where it came to it.
+    pub down: Option<TestWay>,
+    /// What one of both failed with.
+    pub failure: Option<String>,
+}
+
+/// One way on these rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestWay {
+    /// How long it took, in microseconds.
+    pub us: u64,
+    /// The strongest lock on each relation that was there before, longest first.
+    pub locks: Vec<TestLock>,
+    /// Statements whose locks cannot be seen.
+    pub unseen: u64,
+}
+
+/// A lock, and how long it was held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TestLock {
+    /// Such as `ACCESS EXCLUSIVE`.
+    pub mode: String,
+    /// On what.
+    pub relation: String,
+    /// From the statement that took it to the end of its transaction, in microseconds.
+    pub us: u64,
 }
 
 /// Which command.

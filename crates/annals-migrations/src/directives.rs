@@ -15,6 +15,8 @@ pub struct Directives {
     pub lock_timeout_ms: Option<u64>,
     /// `statement_timeout=<duration>`: longest run of one statement, in milliseconds; 0 for ever.
     pub statement_timeout_ms: Option<u64>,
+    /// `test_rows=<count>`: rows in each table when the migration is rehearsed once more.
+    pub test_rows: Option<u64>,
 }
 
 impl Default for Directives {
@@ -25,6 +27,7 @@ impl Default for Directives {
             transaction: true,
             lock_timeout_ms: None,
             statement_timeout_ms: None,
+            test_rows: None,
         }
     }
 }
@@ -40,7 +43,10 @@ pub struct DirectiveError {
 }
 
 const KNOWN: &str = "transaction=on|off, lock_timeout=<duration>, statement_timeout=<duration>, \
-    backfill=<table>.<column>, batch=<rows>, pause=<duration>, irreversible=\"<reason>\"";
+    backfill=<table>.<column>, batch=<rows>, pause=<duration>, irreversible=\"<reason>\", test_rows=<count>";
+
+/// The most rows a rehearsal makes in a table: some seconds each million.
+const MAX_TEST_ROWS: u64 = 5_000_000;
 
 /// The longest reason that is read.
 const MAX_REASON_CHARS: usize = 500;
@@ -78,6 +84,14 @@ fn parse_reason(value: &str) -> Result<String, String> {
         Some(reason) => Ok(reason.to_owned()),
         None => Err("say why: irreversible=\"the old values are not kept\"".to_owned()),
     }
+}
+
+/// Reads a number of rows: digits alone.
+fn parse_test_rows(value: &str) -> Result<u64, String> {
+    let is_plain = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+    let rows =
+        value.parse::<u64>().ok().filter(|rows| is_plain && (1..=MAX_TEST_ROWS).contains(rows));
+    rows.ok_or_else(|| format!("test_rows is a number from 1 to {MAX_TEST_ROWS}, got {value:?}"))
 }
 
 /// The text behind `-- annals:` if `comment` is a directive.
@@ -174,6 +188,7 @@ fn apply(
             directives.backfill = Some(BackfillDirective { table, column, batch, pause_ms });
         }
         ("irreversible", _) => directives.irreversible = Some(parse_reason(value)?),
+        ("test_rows", _) => directives.test_rows = Some(parse_test_rows(value)?),
         ("batch", _) => pace.batch = Some(backfill::parse_batch(value)?),
         ("pause", _) => pace.pause_ms = duration()?,
         _ => return Err(format!("unknown directive {key:?}; known are {KNOWN}")),
@@ -205,6 +220,7 @@ mod tests {
             transaction: false,
             lock_timeout_ms: Some(500),
             statement_timeout_ms: Some(300_000),
+            test_rows: None,
         };
         assert_eq!(all, Ok(expected));
         assert_eq!(read(&["-- annals are nice", "-- Migration: x"]), Ok(Directives::default()));
@@ -237,6 +253,17 @@ mod tests {
             "-- annals: irreversible=\"a\", irreversible=\"b\"",
         ] {
             assert!(reason(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rows_for_a_rehearsal_are_a_number_within_bounds() {
+        let rows = |line: &str| read(&[line]).map(|read| read.test_rows);
+        assert_eq!(rows("-- annals: test_rows=100000, lock_timeout=1s"), Ok(Some(100_000)));
+        assert_eq!(rows("-- annals: test_rows=5000000"), Ok(Some(5_000_000)));
+        for bad in ["", "0", "5000001", "1e5", "+5", "-1", "many", "99999999999999999999"] {
+            let said = rows(&format!("-- annals: test_rows={bad}")).unwrap_err();
+            assert!(said.contains("from 1 to 5000000"), "{said}");
         }
     }
 

@@ -10,7 +10,9 @@ use annals_ci::{Deviation, Finding, Known, Place, Report, Tried, Verb, deviation
 use annals_events::{ProofVerdict, Version};
 use annals_migrations::{MigrationSet, Problem, SourceFile};
 use annals_projections::{Measure, ProofBook};
-use annals_proof::{Audience, Batch, FileFailure, ObjectDifference, StepProof};
+use annals_proof::{
+    Audience, Batch, FileFailure, ObjectDifference, ScaleReport, ScaledWay, StepProof,
+};
 
 use crate::config::{CiConfig, StorePlace};
 use crate::durations::durations;
@@ -19,7 +21,7 @@ use crate::error::Failure;
 use crate::git;
 use crate::home::BlobReader;
 use crate::logs::ReadLog;
-use crate::proof::{ProofOf, ProofOptions, ProofView, proof};
+use crate::proof::{ProofFrom, ProofOf, ProofOptions, ProofView, proof};
 use crate::proven::declared;
 use crate::targets::Target;
 use crate::workspace::Workspace;
@@ -383,6 +385,7 @@ pub async fn ci_test(
         of: if options.all { ProofOf::All } else { ProofOf::Pending },
         batch: Batch::default(),
         no_record: !options.record,
+        from: ProofFrom::Empty,
     };
     let view = proof(environment, &proof_options, audience, interrupt).await?;
     report.server_version = Some(view.server_version.clone());
@@ -393,6 +396,9 @@ pub async fn ci_test(
         if let Some(times) = earlier.get(&step.version).filter(|times| times.is_of(step)) {
             tried.earlier_up_us = times.up_us;
             tried.earlier_down_us = times.down_us;
+        }
+        if let Some(scale) = &step.scale {
+            report.notes.push(format!("{}: {}", step.id(), scale.sentence()));
         }
         judge(&workspace, step, &view, &mut report.findings);
         measure(&workspace, step, &tried, &mut report.findings);
@@ -462,6 +468,27 @@ fn tried(step: &StepProof, view: &ProofView) -> Tried {
         earlier_up_us: None,
         earlier_down_us: None,
         lost_rows: step.lost_rows(),
+        test_rows: step.scale.as_ref().map(test_rows),
+    }
+}
+
+fn test_rows(report: &ScaleReport) -> ci::TestRows {
+    let way = |way: &ScaledWay| {
+        let locks = way.locks.iter().map(|lock| ci::TestLock {
+            mode: lock.mode.to_owned(),
+            relation: lock.relation.clone(),
+            us: lock.us,
+        });
+        ci::TestWay { us: way.us, locks: locks.collect(), unseen: way.unseen }
+    };
+    let skipped = report.skipped.iter().map(|left| (left.table.clone(), left.reason.clone()));
+    ci::TestRows {
+        asked: report.asked,
+        tables: report.tables.iter().map(|of| (of.table.clone(), of.rows)).collect(),
+        skipped: skipped.collect(),
+        up: way(&report.up),
+        down: report.down.as_ref().map(way),
+        failure: report.failure.as_ref().map(ToString::to_string),
     }
 }
 

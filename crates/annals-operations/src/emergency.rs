@@ -24,6 +24,7 @@ use crate::proven::{self, ProofState};
 use crate::restore_gate::RestoreRight;
 use crate::restore_target::{TargetRestore, TargetRestoreOptions, restore_target};
 use crate::targets::Target;
+use crate::traces::TracesTo;
 use crate::verify::{IntegrityOptions, VerifyView, verify};
 use crate::way_back::{WayBack, way_back};
 use crate::wish::RolledGoal;
@@ -40,6 +41,8 @@ pub struct EmergencyOptions {
     pub goal: Option<RolledGoal>,
     /// Connections of a restore at a time.
     pub jobs: usize,
+    /// Where the trace of the run goes.
+    pub traces: TracesTo,
 }
 
 impl EmergencyOptions {
@@ -50,6 +53,7 @@ impl EmergencyOptions {
             emergency: Some(self.reason.clone()),
             // Where approvals are asked for: one person's word, if the policy lets that be enough.
             authority: Authority::BreakGlass { reason: self.reason.clone() },
+            traces: self.traces.clone(),
             ..ChangeOptions::default()
         }
     }

@@ -33,6 +33,7 @@ use crate::preflight::{Touched, preflight};
 use crate::proven::{self, ProofState};
 use crate::safeguard::{self, ExternalBackup};
 use crate::targets::Target;
+use crate::traces::{Traces, TracesTo};
 use crate::wish::{RolledGoal, Wish};
 use crate::workspace::Workspace;
 
@@ -61,6 +62,8 @@ pub struct ChangeOptions {
     pub authority: Authority,
     /// The backup of somebody else's the run relies on, where the target wants one.
     pub external: Option<ExternalBackup>,
+    /// Where the trace of the run goes.
+    pub traces: TracesTo,
 }
 
 /// A plan that was made and not carried out.
@@ -393,6 +396,20 @@ async fn change<P: Progress>(
     progress: &mut P,
     interrupt: &mut Interrupt,
 ) -> Result<ChangeOutcome, Failure> {
+    let mut traces = Traces::to(environment, &options.traces)?;
+    let changed = change_on(environment, goal, options, (progress, &mut traces), interrupt).await;
+    // Nobody waits for the target any more.
+    traces.send().await;
+    changed
+}
+
+async fn change_on<P: Progress>(
+    environment: &Environment,
+    goal: &Wish,
+    options: &ChangeOptions,
+    (progress, traces): (&mut P, &mut Traces),
+    interrupt: &mut Interrupt,
+) -> Result<ChangeOutcome, Failure> {
     let workspace = Workspace::find(&environment.folder)?;
     // Before anything is created for a workspace whose files are not in order.
     let files = workspace.load()?;
@@ -431,6 +448,7 @@ async fn change<P: Progress>(
     let locked = || again = Some(workspace.load_apart());
     let opening = open::open_and(environment, &workspace, &target, &application, interrupt, locked);
     let mut opened = opening.await?;
+    traces.settled(&mut opened).await;
     for run in &opened.recovered {
         progress.recovered(&run.by, run.started_at, &run.steps);
     }
@@ -607,6 +625,7 @@ async fn change<P: Progress>(
         }
         checkpoint = Some(opened.recorder.log.checkpoint());
     }
+    traces.ran(&mut opened, head.size, run).await;
     failpoint::hit("before_unlock");
     let log_size = opened.recorder.log.head().size;
     let anchored = opened.anchored();

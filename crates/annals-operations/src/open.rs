@@ -24,6 +24,7 @@ use crate::logs::{ReadLog, bad_blobs};
 use crate::recorder::{Envelopes, LogRecorder};
 use crate::swap;
 use crate::targets::Target;
+use crate::traces::Traces;
 use crate::workspace::Workspace;
 
 /// What became of a run that was killed.
@@ -166,6 +167,8 @@ pub(crate) struct Opened<'a> {
     pub(crate) ledger: Vec<LedgerRow>,
     pub(crate) mismatches: Vec<LedgerMismatch>,
     pub(crate) recovered: Vec<Recovered>,
+    /// Those of them no collector was told of.
+    pub(crate) untold: Vec<RunId>,
     /// The step that was in doubt when another server took over, with the timelines of both.
     pub(crate) taken_over: Option<(String, u32, u32)>,
     /// Events the newest signed head in the target's ledger vouches for.
@@ -517,6 +520,7 @@ pub(crate) async fn open_unsettled<'a>(
         ledger,
         mismatches: Vec::new(),
         recovered: Vec::new(),
+        untold: Vec::new(),
         taken_over: None,
         kept: kept.map_or(0, |kept| kept.size),
         platform: target.platform,
@@ -783,8 +787,10 @@ impl Opened<'_> {
 
     /// Gives the lock back and says goodbye.
     pub(crate) async fn close(mut self) {
+        let traces = Traces::of_settled(&mut self).await;
         // The lock ends with the session in any case.
         let _ = self.session.unlock(self.lock).await;
         self.session.close().await;
+        traces.send().await;
     }
 }

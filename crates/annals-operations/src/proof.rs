@@ -22,6 +22,7 @@ use crate::open;
 use crate::proven::policy;
 use crate::sandbox;
 use crate::targets::Target;
+use crate::twin::copy_target;
 use crate::workspace::Workspace;
 
 /// Which migrations.
@@ -36,6 +37,16 @@ pub enum ProofOf {
     Versions(Vec<Version>),
 }
 
+/// What the rehearsal begins with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ProofFrom {
+    /// Nothing: every file is applied, in the order of the log.
+    #[default]
+    Empty,
+    /// A copy of the target's schema as it is now.
+    Target,
+}
+
 /// How to prove.
 #[derive(Debug, Clone, Default)]
 pub struct ProofOptions {
@@ -47,6 +58,8 @@ pub struct ProofOptions {
     pub batch: Batch,
     /// Compute only.
     pub no_record: bool,
+    /// What it begins with.
+    pub from: ProofFrom,
 }
 
 /// What came of it.
@@ -130,11 +143,18 @@ pub async fn proof(
     check_readable(&set)?;
     let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
     let known = know(environment, &workspace, &target).await?;
-    let items = items(&set, &known.history, &options.of)?;
+    let items = match options.from {
+        ProofFrom::Empty => items(&set, &known.history, &options.of)?,
+        ProofFrom::Target => pending(&set, &known.history, &options.of)?,
+    };
     let policy = policy(&workspace, &target);
     let mut notes = Vec::new();
     let began = std::time::Instant::now();
     let mut stage = set_up(environment, &workspace, &target, &known, &set, &mut notes).await?;
+    if options.from == ProofFrom::Target && !items.is_empty() {
+        let into = (&stage.sandbox, START);
+        notes.extend(copy_target(environment, &workspace, &target, into).await?);
+    }
     let rehearsal_options = RehearsalOptions {
         folder: workspace.folder(),
         scope: &target.scope,
@@ -142,10 +162,15 @@ pub async fn proof(
         start: START,
     };
     let rehearsing = rehearse(&mut stage, &items, &rehearsal_options, audience);
-    let rehearsal = tokio::select! {
+    let mut rehearsal = tokio::select! {
         done = rehearsing => done?,
         () = interrupt.wait() => return Err(Failure::Interrupted),
     };
+    if options.from == ProofFrom::Target {
+        let note =
+            format!("rehearsed on a copy of the schema of {}, not from nothing", target.name);
+        rehearsal.steps.iter_mut().for_each(|step| step.notes.push(note.clone()));
+    }
     let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     let server_version = stage.sandbox.version().to_owned();
     stage.databases.close().await;
@@ -221,6 +246,43 @@ fn items<'a>(
                 ProofOf::Pending => !is_applied(&migration.version),
                 ProofOf::Versions(versions) => versions.contains(&migration.version),
             };
+            Item { migration, prove }
+        })
+        .collect();
+    let end = items.iter().rposition(|item| item.prove).map_or(0, |at| at + 1);
+    items.truncate(end);
+    Ok(items)
+}
+
+/// What is not applied: what is, is in the copy.
+fn pending<'a>(
+    set: &'a MigrationSet,
+    history: &History,
+    of: &ProofOf,
+) -> Result<Vec<Item<'a>>, Failure> {
+    let argument =
+        |subject: String, reason: &str| Failure::Argument { subject, reason: reason.to_owned() };
+    let named: &[Version] = match of {
+        ProofOf::Versions(versions) => versions,
+        ProofOf::Pending => &[],
+        ProofOf::All => {
+            let reason = "begins from nothing: from a copy of the target is what is not applied";
+            return Err(argument("--all".to_owned(), reason));
+        }
+    };
+    for version in named {
+        if set.get(version).is_none() {
+            return Err(argument(version.to_string(), "there is no migration of this version"));
+        }
+        if history.is_applied(version) {
+            let reason = "is applied, and so in the copy of the target: prove it from nothing";
+            return Err(argument(version.to_string(), reason));
+        }
+    }
+    let open = set.iter().filter(|migration| !history.is_applied(&migration.version));
+    let mut items: Vec<Item<'a>> = open
+        .map(|migration| {
+            let prove = named.is_empty() || named.contains(&migration.version);
             Item { migration, prove }
         })
         .collect();

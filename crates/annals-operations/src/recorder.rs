@@ -32,6 +32,10 @@ impl<'a> Envelopes<'a> {
         &self.environment.actor
     }
 
+    pub(crate) fn environment(&self) -> &Environment {
+        self.environment
+    }
+
     pub(crate) fn holder(&self) -> &str {
         &self.environment.holder
     }

@@ -92,6 +92,7 @@ impl Opened<'_> {
             }
             events.push(RunFinished { outcome, reason, run: run.run, steps_done }.into());
             self.record(events).await?;
+            self.untold.push(run.run);
             self.recovered.push(Recovered {
                 run: run.run,
                 started_at: run.at,

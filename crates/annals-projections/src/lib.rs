@@ -23,6 +23,7 @@ mod replay;
 mod seen;
 mod state;
 mod timeline;
+mod trace;
 
 pub use adoption::Announced;
 pub use applied::{AppliedSet, Execution};
@@ -52,3 +53,4 @@ pub use replay::{AsOf, Projection, Selection, replay, select};
 pub use seen::{SEEN_FORMAT, SeenError, SeenMigration, SeenSet, Sighting};
 pub use state::{Counts, LastEvent, PROJECTION_VERSION, Server, State, StateError};
 pub use timeline::{Timeline, TimelineEntry, Tone};
+pub use trace::{Moment, RunTrace, Span, SpanAttributes, SpanId, SpanStatus, SpanValue, Tracer};

@@ -24,6 +24,7 @@ use crate::report::{
     StepProof, likeness,
 };
 use crate::sample::prepare_tables;
+use crate::scale::{ScaleReport, at_scale};
 use crate::touched::{Touched, with_rows};
 
 /// What is proven together.
@@ -290,6 +291,8 @@ struct Sight {
     unstable: Vec<ObjectDifference>,
     failure: Option<FileFailure>,
     rows: Option<RowsReport>,
+    /// For each member, where one asks for it.
+    scale: Vec<ScaleReport>,
     notes: Vec<String>,
 }
 
@@ -364,11 +367,14 @@ impl<P: Place> Stage<'_, '_, P> {
     /// Proves a group, and leaves the main database behind it; says whether it could.
     async fn prove(&mut self, group: &Group<'_>) -> Result<(Vec<StepProof>, bool), RehearsalError> {
         let before = self.now().await?.clone();
-        let fast =
-            match group.irreversible.is_none() && group.has_downs() && group.is_transactional() {
-                true => self.in_transactions(group, &before).await?,
-                false => None,
-            };
+        let fast = match group.irreversible.is_none()
+            && group.has_downs()
+            && group.is_transactional()
+            && group.test_rows.is_none()
+        {
+            true => self.in_transactions(group, &before).await?,
+            false => None,
+        };
         let (sight, applied) = match fast {
             Some(sight) => (sight, true),
             None => self.with_commits(group, &before).await?,
@@ -473,7 +479,10 @@ impl<P: Place> Stage<'_, '_, P> {
     ) -> Result<(Sight, bool), RehearsalError> {
         let roles = self.roles().await?;
         self.leave().await;
-        let sight = self.in_clones(group, before).await;
+        let sight = match self.in_clones(group, before).await {
+            Ok(sight) => self.with_many_rows(group, sight).await,
+            Err(error) => Err(error),
+        };
         for database in [CLONE, OTHER] {
             self.place.discard(database).await?;
         }
@@ -493,6 +502,37 @@ impl<P: Place> Stage<'_, '_, P> {
             return Ok((sight, false));
         }
         Ok((sight, true))
+    }
+
+    /// Once more in a clone with as many rows as the files ask for.
+    async fn with_many_rows(
+        &mut self,
+        group: &Group<'_>,
+        mut sight: Sight,
+    ) -> Result<Sight, RehearsalError> {
+        let Some(asked) = group.test_rows.filter(|_| !sight.seen.up_fails) else {
+            return Ok(sight);
+        };
+        self.place.discard(OTHER).await?;
+        self.place.copy(MAIN, OTHER).await?;
+        let mut session = connect(self.place, OTHER).await?;
+        let work = async {
+            // A copy has the numbers of what it was made from.
+            let then = Relations::read(&mut session).await?;
+            let names = Touched::of(&then, &then, &sight.up, &sight.down).before;
+            at_scale(&mut session, group, &names, asked).await
+        };
+        let scale = work.await;
+        session.close().await;
+        sight.scale = scale?;
+        if let Some(report) = sight.scale.first() {
+            // A migration may fail for what the rows hold; a rollback must not.
+            sight.seen.down_fails_with_rows |= report.failure.is_some() && report.down.is_some();
+            if report.down.is_some() && sight.failure.is_none() {
+                sight.failure = report.failure.clone();
+            }
+        }
+        Ok(sight)
     }
 
     async fn in_clones(
@@ -753,7 +793,12 @@ fn proofs(group: &Group<'_>, before: &Snapshot, sight: Sight) -> Vec<StepProof> 
             down: of(&downs, at),
             rows: sight.rows.clone(),
             chain: None,
-            notes: notes.clone(),
+            scale: sight.scale.get(at).cloned(),
+            notes: notes
+                .iter()
+                .cloned()
+                .chain(sight.scale.get(at).map(ScaleReport::sentence))
+                .collect(),
         })
         .collect()
 }

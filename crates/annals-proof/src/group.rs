@@ -28,6 +28,8 @@ pub(crate) struct Group<'a> {
     downs: Option<Vec<Errand<'a>>>,
     /// The first declaration that there is none.
     pub(crate) irreversible: Option<String>,
+    /// The most rows one of them asks for.
+    pub(crate) test_rows: Option<u64>,
 }
 
 /// Files that were sent one after the other.
@@ -59,6 +61,7 @@ impl<'a> Group<'a> {
             ups: ups?,
             downs: downs.transpose()?,
             irreversible: members.iter().find_map(|member| declared(member)),
+            test_rows: members.iter().filter_map(|member| crate::scale::asked(member)).max(),
         })
     }
 

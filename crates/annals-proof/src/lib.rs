@@ -14,6 +14,7 @@ mod relations;
 mod report;
 mod rows;
 mod sample;
+mod scale;
 mod touched;
 mod values;
 
@@ -25,3 +26,4 @@ pub use report::{
     ChainPlace, FileFailure, FileSeen, LockSeen, LostColumn, LostRows, ObjectChange,
     ObjectDifference, REPORT_FORMAT, Rehearsal, RowsReport, Skipped, StatementSeen, StepProof,
 };
+pub use scale::{Filled, LockHeld, ScaleReport, ScaledWay};

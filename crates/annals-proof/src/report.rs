@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::judge::Likeness;
 use crate::relations::rank;
+use crate::scale::ScaleReport;
 
 /// Version of the report.
 pub const REPORT_FORMAT: u32 = 1;
@@ -241,6 +242,9 @@ pub struct StepProof {
     pub down: FileSeen,
     /// With rows.
     pub rows: Option<RowsReport>,
+    /// On as many rows as the files ask for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale: Option<ScaleReport>,
     /// In the whole chain; none if it was not reached.
     pub chain: Option<ChainPlace>,
     /// What else should be known.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::errand::check_alive;
 use crate::report::Skipped;
-use crate::values::{candidates, mine, quote};
+use crate::values::{candidates, in_turn, mine, quote, series};
 
 /// A column that may get a value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -518,6 +518,78 @@ async fn asked_aside(session: &mut Session, queries: &[&str]) -> Result<Option<V
 /// Rows as text.
 type Rows = Vec<Vec<Option<String>>>;
 
+impl Table {
+    /// Statements that each make the rows `$FIRST$` to `$LAST$`, likeliest first: what a row need not
+    /// say comes last, and so does what the conditions of the table are asked for.
+    pub(crate) async fn series(&self, session: &mut Session) -> Result<Vec<String>, Fault> {
+        let chosen = self.choose_all(session, 1).await?;
+        let mut ways = Vec::new();
+        for fullness in [Fullness::Full, Fullness::Least] {
+            ways.extend(self.series_of(fullness, &[]));
+            if chosen.iter().any(|row| !row.is_empty()) {
+                ways.extend(self.series_of(fullness, &chosen));
+            }
+        }
+        ways.dedup();
+        Ok(ways)
+    }
+
+    /// None where a row cannot be said so.
+    fn series_of(&self, fullness: Fullness, chosen: &[Chosen]) -> Option<String> {
+        let (mut values, mut parents) = (BTreeMap::<&str, String>::new(), Vec::new());
+        let mut referring: BTreeSet<&str> = BTreeSet::new();
+        for (at, key) in self.foreign.iter().enumerate() {
+            let column = |name: &String| self.columns.iter().find(|column| column.name == *name);
+            let must = key.columns.iter().filter_map(column).any(|column| column.not_null);
+            let own = key.table == self.name;
+            if own && must {
+                return None;
+            }
+            referring.extend(key.columns.iter().map(String::as_str));
+            if own || (fullness == Fullness::Least && !must) {
+                continue;
+            }
+            let targets = key.targets.join(", ");
+            parents.push(format!(
+                " LEFT JOIN (SELECT pg_catalog.row_number() OVER (ORDER BY {targets}) AS annals_row, \
+                 {targets} FROM {table}) AS p{at} ON p{at}.annals_row = 1 + (g.g - 1) % \
+                 greatest((SELECT pg_catalog.count(*) FROM {table}), 1)",
+                table = key.table
+            ));
+            for (column, target) in key.columns.iter().zip(&key.targets) {
+                values.entry(column).or_insert_with(|| format!("p{at}.{target}"));
+            }
+        }
+        for column in &self.columns {
+            let may_stay_out = !column.not_null || column.has_default;
+            let out = referring.contains(column.name.as_str()) || column.is_made;
+            if out || (fullness == Fullness::Least && may_stay_out) {
+                continue;
+            }
+            let of_choice: Vec<String> =
+                chosen.iter().filter_map(|row| row.get(&column.name).cloned()).collect();
+            match in_turn(&of_choice).or_else(|| series(column)) {
+                Some(value) => drop(values.insert(&column.name, value)),
+                None if may_stay_out => {}
+                None => return None,
+            }
+        }
+        let from = "FROM pg_catalog.generate_series($FIRST$::int8, $LAST$::int8) AS g(g)";
+        if values.is_empty() {
+            return None;
+        }
+        let names: Vec<&str> = values.keys().copied().collect();
+        let values: Vec<&str> = values.values().map(String::as_str).collect();
+        Some(format!(
+            "INSERT INTO {} ({}) SELECT {} {from}{} ON CONFLICT DO NOTHING",
+            self.name,
+            names.join(", "),
+            values.join(", "),
+            parents.concat()
+        ))
+    }
+}
+
 /// Values that were chosen, by column.
 type Chosen = BTreeMap<String, String>;
 
@@ -548,7 +620,7 @@ pub(crate) async fn write_rows(
 }
 
 /// Runs statements as one; what they fail with leaves nothing.
-async fn attempt(session: &mut Session, sql: &str) -> Result<Result<(), Fault>, Fault> {
+pub(crate) async fn attempt(session: &mut Session, sql: &str) -> Result<Result<(), Fault>, Fault> {
     let whole = format!("SAVEPOINT annals_rows; {sql}; RELEASE SAVEPOINT annals_rows");
     match session.run(&whole).await {
         Ok(()) => Ok(Ok(())),

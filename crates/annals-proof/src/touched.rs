@@ -13,7 +13,7 @@ use crate::sample::{ROWS, Table, read_tables, write_rows};
 /// Tables that a group is about.
 pub(crate) struct Touched {
     /// By the names they have before it.
-    before: Vec<String>,
+    pub(crate) before: Vec<String>,
     /// By the names they have behind it.
     behind: Vec<String>,
 }

@@ -20,6 +20,76 @@ pub(crate) fn candidates(column: &Column, n: u64) -> Vec<String> {
     all.map(|value| format!("CAST({value} AS {})", column.base_type)).collect()
 }
 
+/// A column's value as an expression over `g.g`, the number of a row; rows where it is none get one
+/// of three sample values in turn. None where no sample is known for the type.
+pub(crate) fn series(column: &Column) -> Option<String> {
+    let made = match (column.kind.as_str(), &column.element) {
+        ("e", _) if !column.labels.is_empty() => {
+            let labels: Vec<String> = column.labels.iter().map(|label| quote(label)).collect();
+            let (all, of) = (labels.join(", "), labels.len());
+            Some(format!("(ARRAY[{all}])[1 + g.g % {of}]"))
+        }
+        ("b", None) => series_of(&column.base, &column.base_type),
+        ("b", Some(element)) => {
+            series_of(element, element).map(|element| format!("ARRAY[{element}]"))
+        }
+        _ => None,
+    };
+    match made {
+        Some(made) => Some(format!("CAST({made} AS {})", column.base_type)),
+        None => in_turn(
+            &(1..=3)
+                .map(|n| candidates(column, n).into_iter().next())
+                .collect::<Option<Vec<_>>>()?,
+        ),
+    }
+}
+
+/// These values, one after the other and from the beginning again.
+pub(crate) fn in_turn(values: &[String]) -> Option<String> {
+    let (last, others) = values.split_last()?;
+    if others.is_empty() {
+        return Some(last.clone());
+    }
+    let arms = others.iter().enumerate().map(|(at, value)| format!("WHEN {at} THEN {value} "));
+    Some(format!("CASE g.g % {} {}ELSE {last} END", values.len(), arms.collect::<String>()))
+}
+
+fn series_of(base: &str, full: &str) -> Option<String> {
+    // Of numeric(7,2) the digits before the point.
+    let digits = full.split_once('(').and_then(|(_, rest)| {
+        let mut numbers = rest.trim_end_matches(')').split(',');
+        let precision: u32 = numbers.next()?.trim().parse().ok()?;
+        let scale: u32 = numbers.next().unwrap_or("0").trim().parse().ok()?;
+        Some(precision.saturating_sub(scale).min(15))
+    });
+    Some(match base {
+        "int4" | "int8" | "oid" => "g.g".to_owned(),
+        "int2" => "g.g % 30000".to_owned(),
+        "numeric" => match digits {
+            Some(digits) => format!("g.g % {}", 10_u64.pow(digits)),
+            None => "g.g + 0.5".to_owned(),
+        },
+        "float4" | "float8" => "g.g + 0.5".to_owned(),
+        "text" | "varchar" | "bpchar" | "citext" => "'a' || g.g".to_owned(),
+        "bool" => "g.g % 2 = 1".to_owned(),
+        "uuid" => {
+            "'00000000-0000-4000-8000-' || pg_catalog.lpad(CAST(g.g AS pg_catalog.text), 12, '0')"
+                .to_owned()
+        }
+        "date" => "DATE '2020-01-01' + CAST(g.g % 3000 AS pg_catalog.int4)".to_owned(),
+        "timestamp" => "TIMESTAMP '2020-01-01' + g.g * INTERVAL '1 second'".to_owned(),
+        "timestamptz" => "TIMESTAMPTZ '2020-01-01 UTC' + g.g * INTERVAL '1 second'".to_owned(),
+        "interval" => "g.g * INTERVAL '1 second'".to_owned(),
+        "json" | "jsonb" => "'{\"sample\": ' || g.g || '}'".to_owned(),
+        "bytea" => {
+            "pg_catalog.decode(pg_catalog.lpad(pg_catalog.to_hex(g.g), 16, '0'), 'hex')".to_owned()
+        }
+        "inet" => "INET '10.0.0.0' + g.g % 16000000".to_owned(),
+        _ => return None,
+    })
+}
+
 /// Labels in turn.
 fn labels(column: &Column, n: u64) -> Vec<String> {
     let quoted: Vec<String> = column.labels.iter().map(|label| quote(label)).collect();

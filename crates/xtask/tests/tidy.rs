@@ -39,6 +39,11 @@ const CRATES: &[(&str, u8, &str)] = &[
         2,
         "async-trait futures-util http hyper hyper-rustls hyper-util object_store rustls thiserror tokio",
     ),
+    (
+        "annals-otlp",
+        2,
+        "http http-body-util hyper hyper-rustls hyper-util opentelemetry-proto prost rustls thiserror tokio",
+    ),
     ("annals-planner", 3, ""),
     ("annals-proof", 3, "serde serde_json thiserror"),
     ("annals-verify", 3, "base64 clap serde serde_json thiserror"),
@@ -106,6 +111,8 @@ const ONLY_IN: &[(&str, &str)] = &[
     ("axum", "annals-serve"),
     ("prometheus-client", "annals-serve"),
     ("object_store", "annals-objects"),
+    ("opentelemetry-proto", "annals-otlp"),
+    ("prost", "annals-otlp"),
     ("toml", "annals-approvals"),
     ("toml", "annals-operations"),
 ];

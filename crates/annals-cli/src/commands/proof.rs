@@ -4,7 +4,7 @@ use annals_api::{ExitCode, RehearsalDocument, RehearsedStep};
 use annals_events::Version;
 use annals_migrations::Migration;
 use annals_operations::rehearsal::{Audience, Batch, FileFailure, LostRows, ObjectDifference};
-use annals_operations::{Environment, Failure, ProofOf, ProofOptions, proof};
+use annals_operations::{Environment, Failure, ProofFrom, ProofOf, ProofOptions, proof};
 
 use super::render;
 use super::target::TargetArguments;
@@ -34,6 +34,11 @@ pub(crate) struct Arguments {
     #[arg(long)]
     all: bool,
 
+    /// Begin with a copy of the target's schema as it is now, instead of applying every file to an
+    /// empty database
+    #[arg(long, value_name = "empty|target", value_parser = from, default_value = "empty", hide_default_value = true)]
+    from: ProofFrom,
+
     /// Prove so many together; `auto`: where one does not lead back alone, look for the smallest
     /// group of neighbours that does
     #[arg(long, value_name = "N|auto", value_parser = batch)]
@@ -42,6 +47,14 @@ pub(crate) struct Arguments {
     /// Compute only: record nothing
     #[arg(long)]
     no_record: bool,
+}
+
+fn from(text: &str) -> Result<ProofFrom, String> {
+    match text {
+        "empty" => Ok(ProofFrom::Empty),
+        "target" => Ok(ProofFrom::Target),
+        _ => Err("is empty or target".to_owned()),
+    }
 }
 
 fn batch(text: &str) -> Result<Batch, String> {
@@ -90,6 +103,7 @@ pub(crate) async fn run(
         of,
         batch: arguments.batch.unwrap_or_default(),
         no_record: arguments.no_record,
+        from: arguments.from,
     };
     let view = {
         let mut bar = Bar(output);

@@ -149,6 +149,7 @@ impl Arguments {
             target: self.change.target().map(str::to_owned),
             reason: self.authority.reason().unwrap_or("no reason was given").to_owned(),
             goal: Some(goal),
+            traces: self.change.traces(),
             jobs: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         }
     }

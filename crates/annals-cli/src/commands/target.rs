@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use annals_operations::{Authority, ChangeOptions, ExternalBackup, SANDBOX_TARGET};
+use annals_operations::{Authority, ChangeOptions, ExternalBackup, SANDBOX_TARGET, TracesTo};
 
 /// Chooses the target.
 #[derive(Debug, Clone, clap::Args)]
@@ -45,12 +45,26 @@ pub(crate) struct ChangeArguments {
     /// What shows that it is there; goes into the log
     #[arg(long, value_name = "TEXT", requires = "external_backup")]
     backup_evidence: Option<String>,
+
+    /// Send the run as a trace to an OpenTelemetry collector over HTTP; without a URL to where
+    /// OTEL_EXPORTER_OTLP_ENDPOINT says, else http://localhost:4318
+    #[arg(long, value_name = "URL", num_args = 0..=1, require_equals = true)]
+    otlp: Option<Option<String>>,
 }
 
 impl ChangeArguments {
     /// The target's name, if one is named.
     pub(crate) fn target(&self) -> Option<&str> {
         self.target.name()
+    }
+
+    /// Where the trace of the run goes.
+    pub(crate) fn traces(&self) -> TracesTo {
+        match &self.otlp {
+            None => TracesTo::Variables,
+            Some(None) => TracesTo::Usual,
+            Some(Some(url)) => TracesTo::Url(url.clone()),
+        }
     }
 
     /// As options of an operation.
@@ -60,6 +74,7 @@ impl ChangeArguments {
             single_transaction: self.single_transaction,
             allow_drift: self.allow_drift,
             emergency: None,
+            traces: self.traces(),
             authority: Authority::None,
             external: self
                 .external_backup
