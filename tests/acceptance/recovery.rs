@@ -340,10 +340,7 @@ fn a_drill_goes_the_way_of_an_emergency_elsewhere_and_records_how_long_it_took()
     assert_eq!((&drill["passed"], &drill["way"]), (&true.into(), &"rollback".into()), "{drill:#}");
     assert_eq!(drill["applied"], serde_json::json!(["3_items"]), "{drill:#}");
     assert_eq!(drill["rolled_back"], serde_json::json!(["3_items"]), "{drill:#}");
-    assert_eq!(
-        (&drill["to_version"], drill["rows"].as_u64().unwrap() > 1000),
-        (&"2".into(), true)
-    );
+    assert_eq!((&drill["to_version"], drill["rows"].as_u64().unwrap() > 1000), (&"2".into(), true));
     assert_eq!(state(), before.0);
     assert_eq!(workspace.kinds()[before.1..], ["emergency_rehearsed"]);
     run(&workspace, "timeline").expect(0).says(&["emergency rehearsed by rollback: passed"]);
