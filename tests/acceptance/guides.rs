@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use annals_s3_server::{BUCKET, S3Server};
-use annals_testkit::{Page, Server, ServerOptions, Shell, program};
+use annals_testkit::{Page, Server, ServerOptions, Shell, program, wait_for};
 
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
@@ -470,6 +470,49 @@ fn the_guide_to_backups_is_true() {
     guide.shell.says("s3://shop-backups/annals", &format!("s3://{BUCKET}"));
     guide.section("Keep them elsewhere");
 
+    guide.rest(&[]);
+}
+
+#[test]
+fn the_guide_to_restoring_is_true() {
+    let server = Server::start();
+    server.sql("CREATE DATABASE shop");
+    let url = server.url().rsplit_once('/').unwrap().0.to_owned() + "/shop";
+    let mut guide = Guide::open("restoring.md", &[("SHOP_PRODUCTION_URL", &url)]);
+    guide.shell.run("annals init shop && cd shop && rm annals.toml");
+    let config = "workspace = \"shop\"\ndefault_target = \"production\"\n\n[targets.production]\n\
+                  url_env = \"SHOP_PRODUCTION_URL\"\n";
+    guide.write("shop/annals.toml", config);
+    for (id, table) in [("1_customers", "customers"), ("2_orders", "orders")] {
+        let up = format!("CREATE TABLE {table} (id int PRIMARY KEY, note text);\n");
+        migration(&guide, id, &up, &format!("DROP TABLE {table};\n"));
+    }
+    let psql = |guide: &mut Guide, sql: &str| {
+        let said = guide.shell.run(&format!("psql -X \"$SHOP_PRODUCTION_URL\" -c '{sql}'"));
+        assert!(!said.contains("ERROR"), "{said}");
+    };
+    guide.shell.run("annals migrate");
+    psql(&mut guide, "INSERT INTO orders SELECT n FROM generate_series(1, 1000) n");
+    psql(&mut guide, "INSERT INTO customers SELECT n FROM generate_series(1, 200) n");
+    guide.shell.run("annals backup; annals create add_carts");
+    let carts = named(&guide, "_add_carts");
+    migration(&guide, &carts, "CREATE TABLE carts (id int);\n", "DROP TABLE carts;\n");
+    guide.shell.run("annals migrate");
+    psql(&mut guide, "DELETE FROM orders WHERE id > 600; INSERT INTO carts VALUES (1), (2)");
+    // Somebody is at the till.
+    let till = "( PGAPPNAME=till psql -X \"$SHOP_PRODUCTION_URL\" -c 'SELECT pg_sleep(600)' ) \
+                > /dev/null 2>&1 &";
+    guide.shell.run(till);
+    let there = "SELECT pid FROM pg_stat_activity WHERE application_name = 'till'";
+    wait_for("somebody at the till", || server.rows(there).pop());
+    guide.section("In the place of the target");
+
+    psql(
+        &mut guide,
+        "DELETE FROM orders WHERE id > 600; UPDATE orders SET note = 1 WHERE id < 4; \
+         INSERT INTO orders VALUES (5000)",
+    );
+    guide.section("Rows of some tables");
     guide.rest(&[]);
 }
 

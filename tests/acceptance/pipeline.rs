@@ -34,6 +34,8 @@ fn get<'a, 'b>(yaml: &'a Yaml<'b>, key: &str) -> Option<&'a Yaml<'b>> {
 /// A team's repository, its remote, and the machine that runs its jobs.
 struct Team {
     folder: tempfile::TempDir,
+    /// The folder of the workspace in the repository; empty at its top.
+    below: &'static str,
     staging: Server,
     production: Server,
 }
@@ -46,9 +48,9 @@ struct Job {
 }
 
 impl Team {
-    fn new() -> Self {
+    fn new(below: &'static str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let team = Self { folder, staging: Server::start(), production: Server::start() };
+        let team = Self { folder, below, staging: Server::start(), production: Server::start() };
         for name in ["shop", "programs", "machine"] {
             fs::create_dir(team.path(name)).unwrap();
         }
@@ -57,12 +59,13 @@ impl Team {
         fs::write(&gh, "#!/bin/sh\nprintf '%s\\n' \"$*\" >> \"$ASKED\"\n").unwrap();
         fs::set_permissions(&gh, fs::Permissions::from_mode(0o755)).unwrap();
         std::os::unix::fs::symlink(program(), team.path("programs/annals")).unwrap();
+        fs::create_dir_all(team.workspace("")).unwrap();
         team.git("init -q -b main .");
         team.annals("init --github --supabase")
             .expect(0)
             .says(&["production, the latter with required reviewers"]);
-        let config = fs::read_to_string(team.path("shop/annals.toml")).unwrap();
-        fs::write(team.path("shop/annals.toml"), config.replace("\"supabase\"", "\"plain\""))
+        let config = fs::read_to_string(team.workspace("annals.toml")).unwrap();
+        fs::write(team.workspace("annals.toml"), config.replace("\"supabase\"", "\"plain\""))
             .unwrap();
         team.migration("001_a", "CREATE TABLE a (id int PRIMARY KEY);", "DROP TABLE a;");
         team.commit("base");
@@ -74,6 +77,19 @@ impl Team {
 
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// A file of the workspace.
+    fn workspace(&self, name: &str) -> PathBuf {
+        self.path("shop").join(self.below).join(name)
+    }
+
+    fn workflow(&self) -> String {
+        let folder = self.path("shop/.github/workflows");
+        let mut files: Vec<_> =
+            fs::read_dir(folder).unwrap().map(|it| it.unwrap().path()).collect();
+        assert_eq!(files.len(), 1, "{files:?}");
+        fs::read_to_string(files.remove(0)).unwrap()
     }
 
     fn git(&self, line: &str) {
@@ -94,20 +110,20 @@ impl Team {
     }
 
     fn annals(&self, line: &str) -> Outcome {
-        Annals::new(&program(), &self.path("shop")).args(line).run()
+        Annals::new(&program(), &self.workspace("")).args(line).run()
     }
 
     fn migration(&self, id: &str, up: &str, down: &str) {
-        fs::write(self.path(&format!("shop/migrations/{id}.sql")), up).unwrap();
-        fs::write(self.path(&format!("shop/rollbacks/{id}_rollback.sql")), down).unwrap();
+        fs::write(self.workspace(&format!("migrations/{id}.sql")), up).unwrap();
+        fs::write(self.workspace(&format!("rollbacks/{id}_rollback.sql")), down).unwrap();
     }
 
     fn secret(&self, name: &str) -> String {
         match name {
             "STAGING_DATABASE_URL" => self.staging.url(),
             "PRODUCTION_DATABASE_URL" => self.production.url(),
-            "ANNALS_LOG_KEY" => fs::read_to_string(self.path("shop/keys/log.key")).unwrap(),
-            "ANNALS_BACKUP_KEY" => fs::read_to_string(self.path("shop/keys/backup.key")).unwrap(),
+            "ANNALS_LOG_KEY" => fs::read_to_string(self.workspace("keys/log.key")).unwrap(),
+            "ANNALS_BACKUP_KEY" => fs::read_to_string(self.workspace("keys/backup.key")).unwrap(),
             // Set by nobody.
             "ANNALS_STORE_KEY_ID" | "ANNALS_STORE_SECRET" => String::new(),
             other => panic!("no secret {other}"),
@@ -133,7 +149,7 @@ impl Team {
     /// Runs the steps of a job, as a runner does.
     fn job(&self, name: &str, event: &[(&str, &str)]) -> Job {
         let event: BTreeMap<&str, &str> = event.iter().copied().collect();
-        let workflow = fs::read_to_string(self.path("shop").join(WORKFLOW)).unwrap();
+        let workflow = self.workflow();
         let workflow = load(&workflow);
         let job = get(get(&workflow, "jobs").unwrap(), name).unwrap();
         let checkout = self.path("machine/checkout");
@@ -154,6 +170,8 @@ impl Team {
             format!("{}:{}", self.path("programs").display(), std::env::var("PATH").unwrap());
         let mut said = String::new();
         let mut failed = None;
+        let defaults = get(get(&workflow, "defaults").unwrap(), "run").unwrap();
+        let place = get(defaults, "working-directory").map(text).unwrap_or_default();
         for step in get(job, "steps").unwrap().as_sequence().unwrap() {
             let Some(script) = get(step, "run").map(text) else { continue };
             let always = get(step, "if").is_some();
@@ -163,7 +181,7 @@ impl Team {
             let mut command = Command::new("bash");
             command.args(["--noprofile", "--norc", "-eo", "pipefail", "-c", &script]);
             command
-                .current_dir(&checkout)
+                .current_dir(checkout.join(&place))
                 .env_clear()
                 .env("PATH", &path)
                 .env("HOME", self.folder.path());
@@ -221,7 +239,7 @@ const PUSH: [(&str, &str); 3] =
 
 #[test]
 fn a_change_goes_from_a_request_to_production_and_back() {
-    let team = Team::new();
+    let team = Team::new("");
     team.git("checkout -q -b change");
     // A change that must not be merged stops at the first job, with its place.
     team.migration("002_b", "CREATE ROLE b PASSWORD 'hunter2';", "DROP ROLE b;");
@@ -289,6 +307,70 @@ fn a_change_goes_from_a_request_to_production_and_back() {
         (team.production.value(columns), team.production.value(&wrong)),
         ("1".into(), "0".into())
     );
+}
+
+#[test]
+fn a_workspace_below_the_top_has_a_workflow_of_its_own() {
+    let team = Team::new("services/shop db");
+    team.git("checkout -q -b change");
+    team.migration("002_b", "CREATE ROLE b PASSWORD 'hunter2';", "DROP ROLE b;");
+    team.commit("bad");
+    // Found where the repository has it, not where the workspace has it.
+    team.job("validation", &REQUEST).ends(
+        Some("Validate"),
+        &["::error file=services/shop db/migrations/002_b.sql,line=1,col=24,title=annals secret::"],
+    );
+    team.migration("002_b", "ALTER TABLE a ADD n int;", "ALTER TABLE a DROP n;");
+    team.commit("good");
+    team.job("validation", &REQUEST).ends(None, &[]);
+    team.job("testing", &REQUEST).ends(None, &["2 migrations on PostgreSQL"]);
+    team.git("checkout -q main");
+    team.git("merge -q change");
+    team.job("staging", &PUSH).ends(None, &["applied 002_b", "was taken before the run"]);
+    let workflow = team.workflow();
+    let workflow = load(&workflow);
+    let kept = path_of_artifact(&workflow, "staging");
+    for folder in kept.lines() {
+        assert!(
+            team.path("machine/checkout").join(folder).is_dir() || folder.contains("event-store")
+        );
+        assert!(folder.starts_with("services/shop db/"), "{kept}");
+    }
+    let push = get(get(&workflow, "on").unwrap(), "push").unwrap();
+    let paths: Vec<String> =
+        get(push, "paths").unwrap().as_sequence().unwrap().iter().map(text).collect();
+    assert!(paths.contains(&"services/shop db/migrations/**".to_owned()), "{paths:?}");
+    assert!(paths.contains(&"services/shop db/annals.toml".to_owned()), "{paths:?}");
+    // The other two, of the same workspace.
+    team.annals("init --gitlab --hook").expect(0).says(&["include: [{ local: .gitlab/"]);
+    let folder = team.path("shop/.gitlab");
+    let part = fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    let part = fs::read_to_string(part).unwrap();
+    let part = load(&part);
+    let mut found = Vec::new();
+    scripts(&part, &mut found);
+    assert!(found.contains(&"cd \"services/shop db\"".to_owned()), "{found:?}");
+    team.migration("003_c", "SELEC 1;", "SELECT 1;");
+    team.git("add -A");
+    let path = format!("{}:{}", team.path("programs").display(), std::env::var("PATH").unwrap());
+    let commit = Command::new("git")
+        .current_dir(team.path("shop"))
+        .args(["-c", "user.name=ada", "-c", "user.email=ada@example.com", "commit", "-m", "bad"])
+        .env("HOME", team.folder.path())
+        .env("PATH", path)
+        .output()
+        .unwrap();
+    assert!(!commit.status.success());
+    let said = String::from_utf8_lossy(&[commit.stdout, commit.stderr].concat()).into_owned();
+    assert!(said.contains("migrations/003_c.sql"), "{said}");
+}
+
+/// What a job keeps.
+fn path_of_artifact(workflow: &Yaml<'_>, job: &str) -> String {
+    let job = get(get(workflow, "jobs").unwrap(), job).unwrap();
+    let steps = get(job, "steps").unwrap().as_sequence().unwrap();
+    let kept = steps.iter().find_map(|step| get(get(step, "with")?, "path"));
+    text(kept.unwrap())
 }
 
 /// Every expression that stands in a text.

@@ -231,6 +231,17 @@ pub struct Report {
 }
 
 impl Report {
+    /// The same, with files named from the top of the repository the workspace lies in: `folder` is
+    /// empty, or ends with a slash. Who shows a finding beside its line looks for the file from there.
+    #[must_use]
+    pub fn seen_from_the_top(mut self, folder: &str) -> Self {
+        let places = self.findings.iter_mut().filter_map(|finding| finding.place.file.as_mut());
+        for file in self.files.iter_mut().chain(places) {
+            file.insert_str(0, folder);
+        }
+        self
+    }
+
     /// Puts the findings in order, and lowers those the configuration allows. Returns allowances
     /// that allowed nothing.
     pub fn settle<'a>(&mut self, allowances: &'a [Allowance]) -> Vec<&'a Allowance> {

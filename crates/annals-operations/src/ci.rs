@@ -21,6 +21,7 @@ use crate::error::Failure;
 use crate::git;
 use crate::home::BlobReader;
 use crate::logs::ReadLog;
+use crate::pipelines::repository_path;
 use crate::proof::{ProofFrom, ProofOf, ProofOptions, ProofView, proof};
 use crate::proven::declared;
 use crate::targets::Target;
@@ -45,6 +46,16 @@ pub struct CiTestOptions {
     pub all: bool,
     /// Record the proofs in the target's log.
     pub record: bool,
+}
+
+/// The folder of the workspace in its repository, with a slash behind it; empty at the top, and where
+/// there is no repository.
+///
+/// # Errors
+///
+/// When there is no workspace.
+pub fn ci_folder(environment: &Environment) -> Result<String, Failure> {
+    Ok(repository_path(Workspace::find(&environment.folder)?.folder()))
 }
 
 /// A relative path as findings name it.

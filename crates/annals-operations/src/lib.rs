@@ -113,7 +113,7 @@ pub use backups::{
     BackupCheckView, BackupListView, BackupRow, BackupShowView, BackupTrouble, VerifyBackupOptions,
     backup_list, backup_show, backup_verify,
 };
-pub use ci::{CiTestOptions, CiValidateOptions, ci_test, ci_validate};
+pub use ci::{CiTestOptions, CiValidateOptions, ci_folder, ci_test, ci_validate};
 pub use clock::{Clock, IdSource, SystemClock, SystemIds};
 pub use config::{CiConfig, Config, ConfigError, DriftPolicy, ProofDemand, ProofPolicy};
 pub use copies::{ExportTo, Exported, log_anchor, log_check_proof, log_export, log_prove};

@@ -35,7 +35,7 @@ pub enum Written {
 /// What was written for a pipeline.
 #[derive(Debug, Clone)]
 pub struct PipelineFile {
-    /// The file, relative to the workspace where it lies in it.
+    /// The file, relative to the repository's top, or to the workspace where there is none.
     pub path: PathBuf,
     /// What became of it.
     pub written: Written,
@@ -93,48 +93,114 @@ pub fn init_pipelines(
         workspace: workspace.config().workspace.clone(),
         ..Pipelines::default()
     };
+    let place = Place::of(&workspace);
     for kind in kinds {
         let (path, text, mode) = match kind {
             PipelineKind::GitHub => {
-                at_the_top(&workspace, "GitHub reads workflows")?;
-                let path = workspace.folder().join(".github/workflows/database-migrations.yml");
-                (path, rendered(&workspace, GITHUB)?, 0o644)
+                (place.file(".github/workflows"), place.rendered(&workspace, GITHUB)?, 0o644)
             }
             PipelineKind::GitLab => {
-                at_the_top(&workspace, "GitLab reads pipelines")?;
-                let path = workspace.folder().join(".gitlab/database-migrations.yml");
-                (path, rendered(&workspace, GITLAB)?, 0o644)
+                (place.file(".gitlab"), place.rendered(&workspace, GITLAB)?, 0o644)
             }
             PipelineKind::Hook => {
                 let failed = |reason| Failure::Argument { subject: "--hook".to_owned(), reason };
                 let hooks = git::hooks(workspace.folder()).map_err(failed)?;
-                (hooks.join("pre-commit"), of_files(&workspace, HOOK), 0o755)
+                (hooks.join("pre-commit"), place.hook(&workspace), 0o755)
             }
         };
         let written = write(&path, &text, mode)?;
-        let shown = path.strip_prefix(workspace.folder()).unwrap_or(&path).to_owned();
+        let shown = path.strip_prefix(&place.top).unwrap_or(&path).to_owned();
         done.files.push(PipelineFile { path: shown, written });
-        todo(&workspace, *kind, &mut done.todo);
+        todo(&workspace, &place, *kind, &mut done.todo);
     }
     Ok(done)
 }
 
-/// Both read the top folder of a repository only.
-fn at_the_top(workspace: &Workspace, who: &str) -> Result<(), Failure> {
-    let Ok(top) = git::top(workspace.folder()) else { return Ok(()) };
-    let here =
-        fs::canonicalize(workspace.folder()).unwrap_or_else(|_| workspace.folder().to_owned());
-    if fs::canonicalize(&top).is_ok_and(|top| top == here) {
-        return Ok(());
+/// Where a workspace lies in its repository: workflows lie at the top of that, and speak of files from
+/// there.
+struct Place {
+    top: PathBuf,
+    /// `db/`, or nothing at the top.
+    below: String,
+    /// `-<workspace>` below the top, where there may be several workspaces; nothing at the top.
+    suffix: String,
+}
+
+impl Place {
+    fn of(workspace: &Workspace) -> Self {
+        let below = repository_path(workspace.folder());
+        let (Ok(top), false) = (git::top(workspace.folder()), below.is_empty()) else {
+            let top = workspace.folder().to_owned();
+            return Self { top, below: String::new(), suffix: String::new() };
+        };
+        let name = workspace.config().workspace.chars();
+        let name: String = name.map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        Self { top, below, suffix: format!("-{name}") }
     }
-    Err(Failure::Argument {
-        subject: workspace.folder().display().to_string(),
-        reason: format!(
-            "{who} in the top folder of a repository, {}, and the workspace lies below it; write the \
-             workflow into a workspace at the top, and adapt paths and working-directory",
-            top.display()
-        ),
-    })
+
+    fn file(&self, folder: &str) -> PathBuf {
+        self.top.join(folder).join(format!("database-migrations{}.yml", self.suffix))
+    }
+
+    /// The folder of the workspace, where it is not the top.
+    fn directory(&self) -> Option<&str> {
+        self.below.strip_suffix('/')
+    }
+
+    fn filled(&self, workspace: &Workspace, text: &str, enter: &str) -> String {
+        let (of, directory) = match self.directory() {
+            None => (String::new(), String::new()),
+            Some(directory) => (
+                format!(" of {}", workspace.config().workspace),
+                format!("\n    working-directory: {directory:?}"),
+            ),
+        };
+        let text = text
+            .replace("@BELOW@", &self.below)
+            .replace("@SUFFIX@", &self.suffix)
+            .replace("@OF@", &of)
+            .replace("@DIRECTORY@", &directory)
+            .replace("@ENTER@", enter);
+        of_files(workspace, &text)
+    }
+
+    /// A template with what the workspace is called and has.
+    fn rendered(&self, workspace: &Workspace, template: &str) -> Result<String, Failure> {
+        if self.below.contains(['\'', '"', '\\', '\n', '$', '`', '*', '?', '[', '!']) {
+            return Err(Failure::Argument {
+                subject: workspace.folder().display().to_string(),
+                reason: "its path in the repository has characters that mean something else in a \
+                         workflow; rename the folder"
+                    .to_owned(),
+            });
+        }
+        let enter = self.directory().map(|directory| format!("\n    - cd \"{directory}\""));
+        let mut text = self.filled(workspace, template, &enter.unwrap_or_default());
+        for name in STAGES {
+            let variable = variable(workspace, name)?;
+            text = text.replace(&format!("@{}_URL@", name.to_uppercase()), &variable);
+        }
+        Ok(text)
+    }
+
+    fn hook(&self, workspace: &Workspace) -> String {
+        let quoted = |text: &str| text.replace('\'', "'\\''");
+        let place =
+            Self { top: self.top.clone(), below: quoted(&self.below), suffix: self.suffix.clone() };
+        let enter = place.directory().map(|directory| format!("cd '{directory}' || exit 1\n"));
+        place.filled(workspace, HOOK, &enter.unwrap_or_default())
+    }
+}
+
+/// The path of `folder` in its repository, with a slash behind it: empty at the top, and where there is
+/// no repository.
+pub(crate) fn repository_path(folder: &Path) -> String {
+    let whole = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let Ok(top) = git::top(folder) else { return String::new() };
+    let (top, folder) = (whole(&top), whole(folder));
+    let Ok(below) = folder.strip_prefix(top) else { return String::new() };
+    let parts = below.components().map(|part| part.as_os_str().to_string_lossy());
+    parts.map(|part| format!("{part}/")).collect()
 }
 
 fn of_files(workspace: &Workspace, text: &str) -> String {
@@ -149,16 +215,6 @@ fn of_files(workspace: &Workspace, text: &str) -> String {
         .replace("@EVENT_STORE@", &path(&folders.event_store))
         .replace("@VERSION@", env!("CARGO_PKG_VERSION"))
         .replace("@BRANCH@", &git::branch(workspace.folder()).unwrap_or_else(|| "main".to_owned()))
-}
-
-/// A template with what the workspace is called and has.
-fn rendered(workspace: &Workspace, template: &str) -> Result<String, Failure> {
-    let mut text = of_files(workspace, template);
-    for name in STAGES {
-        let variable = variable(workspace, name)?;
-        text = text.replace(&format!("@{}_URL@", name.to_uppercase()), &variable);
-    }
-    Ok(text)
 }
 
 fn stage<'a>(workspace: &'a Workspace, name: &str) -> Option<&'a TargetConfig> {
@@ -199,7 +255,7 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<Written, Failure> {
     Ok(Written::New)
 }
 
-fn todo(workspace: &Workspace, kind: PipelineKind, todo: &mut Vec<String>) {
+fn todo(workspace: &Workspace, place: &Place, kind: PipelineKind, todo: &mut Vec<String>) {
     if kind == PipelineKind::Hook {
         return;
     }
@@ -229,7 +285,8 @@ fn todo(workspace: &Workspace, kind: PipelineKind, todo: &mut Vec<String>) {
                 urls.join(", ")
             ));
             todo.push(format!(
-                "secrets ANNALS_LOG_KEY and ANNALS_BACKUP_KEY: gh secret set ANNALS_LOG_KEY < {}/log.key",
+                "secrets ANNALS_LOG_KEY and ANNALS_BACKUP_KEY: gh secret set ANNALS_LOG_KEY < {}{}/log.key",
+                place.below,
                 config.folders.keys.display()
             ));
             todo.push("variable ANNALS_INSTALL, how annals is installed; without it: cargo install --locked annals-cli".to_owned());
@@ -239,10 +296,10 @@ fn todo(workspace: &Workspace, kind: PipelineKind, todo: &mut Vec<String>) {
                 "variables {}, ANNALS_LOG_KEY and ANNALS_BACKUP_KEY (type File), protected",
                 urls.join(", ")
             ));
-            todo.push(
-                "include: [{ local: .gitlab/database-migrations.yml }] in .gitlab-ci.yml"
-                    .to_owned(),
-            );
+            todo.push(format!(
+                "include: [{{ local: .gitlab/database-migrations{}.yml }}] in .gitlab-ci.yml",
+                place.suffix
+            ));
         }
         PipelineKind::Hook => {}
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use annals_api::{CiCommentDocument, CiDocument, ExitCode};
 use annals_operations::pipeline::{self, Finding, MARKER, Report, Severity, Tried, Verb};
 use annals_operations::{
-    CiTestOptions, CiValidateOptions, Environment, Failure, ci_test, ci_validate,
+    CiTestOptions, CiValidateOptions, Environment, Failure, ci_folder, ci_test, ci_validate,
 };
 
 use super::proof::Bar;
@@ -102,7 +102,7 @@ pub(crate) async fn run(
     match command {
         Command::Validate { against, form } => {
             let report = ci_validate(environment, &CiValidateOptions { against }).await?;
-            show(output, report, &form)
+            show(environment, output, report, &form)
         }
         Command::Test { target, all, record, form } => {
             let mut interrupt = signals::listen();
@@ -112,7 +112,7 @@ pub(crate) async fn run(
                 let mut bar = Bar(output);
                 ci_test(environment, &options, &mut bar, &mut interrupt).await?
             };
-            show(output, report, &form)
+            show(environment, output, report, &form)
         }
         Command::Comment { validate, test, out } => {
             let mut documents = Vec::new();
@@ -130,7 +130,12 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(path, text).map_err(|source| Failure::Write { path: path.to_owned(), source })
 }
 
-fn show(output: &Output, report: Report, form: &FormArguments) -> Result<ExitCode, Failure> {
+fn show(
+    environment: &Environment,
+    output: &Output,
+    report: Report,
+    form: &FormArguments,
+) -> Result<ExitCode, Failure> {
     let document = CiDocument::new(report, form.strict);
     let report = &document.report;
     let json = || {
@@ -138,12 +143,16 @@ fn show(output: &Output, report: Report, form: &FormArguments) -> Result<ExitCod
         text.expect("documents have string keys only") + "\n"
     };
     let form_of = if output.is_json() { Form::Json } else { form.format };
+    // Who reads these knows the repository, and nothing of a workspace in it.
+    let from_the_top = || -> Result<Report, Failure> {
+        Ok(report.clone().seen_from_the_top(&ci_folder(environment)?))
+    };
     let text = match form_of {
         Form::Human => None,
         Form::Json => Some(json()),
-        Form::Sarif => Some(pipeline::sarif(report, env!("CARGO_PKG_VERSION"))),
-        Form::Github => Some(pipeline::github(report)),
-        Form::Junit => Some(pipeline::junit(report)),
+        Form::Sarif => Some(pipeline::sarif(&from_the_top()?, env!("CARGO_PKG_VERSION"))),
+        Form::Github => Some(pipeline::github(&from_the_top()?)),
+        Form::Junit => Some(pipeline::junit(&from_the_top()?)),
     };
     match (text, &form.out) {
         (None, None) => output.content(&human(&document)),
