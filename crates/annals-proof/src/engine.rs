@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use annals_events::{Digest, ProofVerdict, Version};
-use annals_migrations::{Migration, SourceFile};
+use annals_migrations::Migration;
 use annals_postgres::{SchemaReader, SchemaScope, Session, SessionSettings, read_schema};
 use annals_schema::Snapshot;
 
@@ -25,7 +25,7 @@ use crate::report::{
 };
 use crate::sample::prepare_tables;
 use crate::scale::{ScaleReport, at_scale};
-use crate::touched::{Touched, with_rows};
+use crate::touched::{Touched, is_followed, with_rows};
 
 /// What is proven together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -187,25 +187,6 @@ async fn rehearse_in<P: Place>(
     let not_reached =
         not_reached.map(|item| (item.migration.version.clone(), item.migration.name.clone()));
     Ok(Rehearsal { steps: proven, not_reached: not_reached.collect(), server_major })
-}
-
-/// Words of files that may write behind the back of the session they run in: by another one, or
-/// while the server is told not to count.
-const ELSEWHERE: &[&str] = &["track_counts", "dblink", "pg_background", "program"];
-
-/// Whether what the files write is counted by the session they run in.
-fn is_followed(migration: &Migration) -> bool {
-    let files = std::iter::once(&migration.up).chain(&migration.down);
-    files.map(SourceFile::script).all(|script| {
-        script.is_ok_and(|script| {
-            let mut statements = script.statements.iter();
-            script.streamed.is_none()
-                && statements.all(|statement| {
-                    let text = statement.text.to_ascii_lowercase();
-                    !ELSEWHERE.iter().any(|word| text.contains(word))
-                })
-        })
-    })
 }
 
 fn reader(options: &RehearsalOptions<'_>, alone: bool) -> SchemaReader {

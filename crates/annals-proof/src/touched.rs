@@ -1,5 +1,6 @@
 //! The tables a group is about, and the walk with rows in them.
 
+use annals_migrations::{Migration, SourceFile};
 use annals_postgres::Session;
 
 use crate::errand::{Eyes, check_alive};
@@ -100,4 +101,23 @@ async fn write(
     let new: Vec<Skipped> = is_new.collect();
     skipped.extend(new);
     Ok(written.rows)
+}
+
+/// Words of files that may write behind the back of the session they run in: by another one, or
+/// while the server is told not to count.
+const ELSEWHERE: &[&str] = &["track_counts", "dblink", "pg_background", "program"];
+
+/// Whether what the files write is counted by the session they run in.
+pub(crate) fn is_followed(migration: &Migration) -> bool {
+    let files = std::iter::once(&migration.up).chain(&migration.down);
+    files.map(SourceFile::script).all(|script| {
+        script.is_ok_and(|script| {
+            let mut statements = script.statements.iter();
+            script.streamed.is_none()
+                && statements.all(|statement| {
+                    let text = statement.text.to_ascii_lowercase();
+                    !ELSEWHERE.iter().any(|word| text.contains(word))
+                })
+        })
+    })
 }
