@@ -2,11 +2,13 @@
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use annals_backup::{Examination, Receipt, examine};
 use annals_objects::{Bucket, Error, Fault, Limits, Part, PutMode, S3Place, UploadId, Variables};
 use futures_util::TryStreamExt;
 use tokio::runtime::Handle;
+use tokio::sync::RwLock;
 use tokio::task::JoinHandle;
 
 use crate::error::ArchiveError;
@@ -28,11 +30,17 @@ const UNDER_WAY: &str = "upload";
 /// The longest identifier of an upload that is read, in bytes.
 const MAX_UPLOAD_ID_BYTES: u64 = 4096;
 
+/// How long an upload is given up at the latest after that was asked for, whatever is on its way.
+const LAST_PART: Duration = Duration::from_secs(5);
+
 /// A folder of backups in a bucket.
 #[derive(Clone)]
 pub struct ObjectFolder {
     bucket: Arc<Bucket>,
     folder: String,
+    /// Held by every part on its way: a store keeps one that arrives while its upload is given up
+    /// (Amazon S3 API reference, `AbortMultipartUpload`).
+    parts: Arc<RwLock<()>>,
 }
 
 impl ObjectFolder {
@@ -48,7 +56,8 @@ impl ObjectFolder {
             place: place.to_string(),
             reason,
         })?;
-        Ok(Self { bucket: Arc::new(bucket), folder: folder.to_owned() })
+        let parts = Arc::new(RwLock::new(()));
+        Ok(Self { bucket: Arc::new(bucket), folder: folder.to_owned(), parts })
     }
 
     fn object(&self, name: &str) -> String {
@@ -135,6 +144,7 @@ impl ObjectFolder {
         }
         let Ok(id) = found.bytes().await else { return };
         let Ok(id) = String::from_utf8(id.to_vec()) else { return };
+        let arrived = tokio::time::timeout(LAST_PART, self.parts.write()).await;
         match self.bucket.abort(&self.object(name), &UploadId(id)).await {
             Ok(()) => {}
             // One that was completed, or given up, is not there any more.
@@ -145,7 +155,10 @@ impl ObjectFolder {
                 return;
             }
         }
-        let _ = self.bucket.delete(&marker).await;
+        // What arrives later is given up by the next one.
+        if arrived.is_ok() {
+            let _ = self.bucket.delete(&marker).await;
+        }
     }
 
     /// Names and sizes of what is in the folder itself.
@@ -263,6 +276,7 @@ impl ObjectUpload {
         let (folder, object) = (self.folder.clone(), self.folder.object(&self.name));
         let id = self.id.clone();
         Ok(self.handle.spawn(async move {
+            let _on_its_way = folder.parts.read().await;
             let sent = folder.bucket.put_part(&object, &id, index, bytes).await;
             sent.map_err(|error| folder.fault("write", &object, &error))
         }))
