@@ -7,7 +7,7 @@
 # verify.py: 0 all well, 2 called wrongly, 20 content, 21 link, 22 order or gap, 23 cut tail, 24 older copy, 25 fork,
 # 26 signature, 27 unknown key, 28 not enough known heads, 29 unreadable, 30 nothing to check, 31 not what was signed.
 #
-# A handful of processes for each event: some 200 events a second. Not checked: tiles and entry bundles, export files, the members
+# A working file for each event: some 600 events a second. Not checked: tiles and entry bundles, export files, the members
 # of `data` but the blobs they name. Canonical form is what `jq -cS` writes back, with four corrections for what jq
 # leaves open (0x7f, the spelling and range of numbers, keys, depth).
 
@@ -34,7 +34,7 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$log" ] && [ -n "$keys" ] || usage "--key log.pub FOLDER [--known HEAD]... [--require-known N]"
 [[ $required =~ ^[0-9]+$ ]] || usage "--require-known takes a number"
-for tool in base64 cmp cut fold grep head jq mktemp openssl rm sed sha256sum stat tail tr wc xxd yes; do
+for tool in base64 cmp cut fold grep head jq mktemp openssl paste rm sed sha256sum split stat tail tr truncate wc xxd yes; do
   command -v "$tool" > /dev/null || usage "$tool is not installed"
 done
 [[ $(openssl version) =~ ^OpenSSL\ ([3-9]|[1-9][0-9]) ]] || usage "OpenSSL 3 or later is needed"
@@ -127,7 +127,7 @@ envelope='
   def time: is("[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\\.[0-9]{6}Z")
     and (try ((.[0:4] | tonumber % 400 + 2000 | tostring) + .[4:19] + "Z" | (fromdate | todate) == .) catch false);
   def blob: members(["digest", "size"]) and (.digest | is("[0-9a-f]{64}")) and (.size | whole(9007199254740991));
-  all(.. | numbers; . >= -9007199254740991 and . <= 9007199254740991)
+  . as $event | all(.. | numbers; . >= -9007199254740991 and . <= 9007199254740991)
   and all(.. | objects | keys_unsorted[] | explode[]; . >= 32 and . <= 126 and . != 34 and . != 92)
   and all(paths(type == "object" or type == "array"); length <= 32)
   and members(["actor", "data", "id", "incarnation", "kind", "occurred_at", "origin", "prev", "recorded_at", "schema", "seq", "target"])
@@ -139,15 +139,24 @@ envelope='
   and (.origin | is("(?=.{1,200}\\z)[a-z0-9._-]+(/[a-z0-9._-]+)+"))
   and (.target | . == null or (members(["database", "system_identifier", "timeline"])
     and (.database | string) and (.system_identifier | string) and (.timeline | whole(4294967295))))
-  and (if .schema != 1 or $format > 1 then true
-    elif .kind == "plan_made" then .data.plan | blob
-    elif .kind == "schema_recorded" then .data.snapshot | blob
-    elif .kind == "integrity_checked" then .data.report | blob
-    elif .kind == "migrations_seen" then .data.set | blob
-    elif .kind == "backup_taken" or .kind == "backup_rekeyed" then .data.manifest | blob
-    elif .kind == "drift_found" or .kind == "drift_accepted" or .kind == "proof_recorded" then .data.report | blob
-    elif .kind == "approvers_changed" then .data.list | blob
-    else true end)'
+  and all(named[]; blob)'
+
+# The blob that the member of `data` names which is there for that: none, or one.
+# shellcheck disable=SC2016
+names='
+  def named:
+    if .schema != 1 or $format > 1 then []
+    elif .kind == "plan_made" then [.data.plan]
+    elif .kind == "schema_recorded" then [.data.snapshot]
+    elif .kind == "integrity_checked" then [.data.report]
+    elif .kind == "migrations_seen" then [.data.set]
+    elif .kind == "backup_taken" or .kind == "backup_rekeyed" then [.data.manifest]
+    elif .kind == "drift_found" or .kind == "drift_accepted" or .kind == "proof_recorded" then [.data.report]
+    elif .kind == "approvers_changed" then [.data.list]
+    else [] end;'
+# What is asked of an event later, behind `true`.
+# shellcheck disable=SC2016
+fields='[true, .seq, .prev, .recorded_at, .origin, .kind == "log_created", (named[] | .digest, .size)] | map(tostring) | join(" ")'
 
 # Keeps in $work/lines the leading lines that are canonical and whose envelope is right; `why` says what ends them.
 well_formed() {
@@ -161,7 +170,8 @@ well_formed() {
   line=$(sed -E 's/"([^"\\]|\\.)*"//g' "$work/lines" | grep -nE -m 1 -e '[0-9][.eE]|-0|[0-9]{17}' | cut -d: -f1)
   [ -z "$line" ] || cut_before "$line" "a number that is not an integer within 2^53 - 1"
   [ "$format" -gt 0 ] || format=$(head -n 1 "$work/lines" | jq '.data.format? | if type == "number" and . >= 1 then . else 1 end' 2> /dev/null)
-  jq --argjson format "${format:-1}" "$envelope" "$work/lines" > "$work/answers" 2> /dev/null
+  jq -r --argjson format "${format:-1}" "$names $envelope | if . then \$event | $fields else . end" "$work/lines" > "$work/fields" 2> /dev/null
+  cut -d ' ' -f 1 "$work/fields" > "$work/answers"
   yes true | head -n "$(wc -l < "$work/lines")" > "$work/image"
   line=$(difference "$work/answers" "$work/image")
   [ -z "$line" ] || cut_before "$line" "an integer, a key, the depth, the envelope or the name of a blob is not of the right form"
@@ -171,35 +181,54 @@ well_formed() {
 
 zero=$(printf '%064d' 0)
 events=0 prev=$zero recorded_at='' of='' tail=0 format=0
-heights=() nodes=()          # the whole subtrees from the left, as in a binary counter
-declare -A roots=()          # by size; asked for before the lines are read
+mkdir "$work/pieces" "$work/records" && : > "$work/level.0" || usage "no folder for working files"
 
-fold_root() {
-  local i node=''
-  for ((i = ${#nodes[@]} - 1; i >= 0; i--)); do
-    if [ -z "$node" ]; then node=${nodes[i]}; else read -r node _ < <(parent "${nodes[i]}" "$node"); fi
+# The SHA-256 of each record on standard input: of 65 bytes (-b 65), or a line without its line feed (-l 1).
+digests() {
+  local piece
+  split -a 9 -d "$1" $(($2 * 4096)) - "$work/pieces/" || return
+  for piece in "$work"/pieces/*; do
+    split -a 9 -d "$1" "$2" "$piece" "$work/records/" || return
+    (cd "$work/records" && { [ "$1" = -b ] || truncate -s -1 -- *; } && sha256sum -- * | cut -c1-64 && rm -- *) || return
+    rm "$piece"
   done
-  echo "$node"
 }
-parent() { printf '01%s%s' "$1" "$2" | xxd -r -p | sha256sum; }
 
-append() { # the line; its fields are in seq, named, at, belongs, created
+append() { # its leaf is in leaf, its fields are in seq, named, at, belongs, created, digest, size
   [ "$seq" = "$events" ] || damaged 22 order "$events" "event $seq stands at place $events"
   [ "$named" = "$prev" ] || damaged 21 link "$events" "it does not continue the event before it"
   [[ $at > $recorded_at ]] || damaged 22 order "$events" "it is not later than the event before it"
   [ "$belongs" = "${of:-$belongs}" ] || damaged 22 order "$events" "it is of another log, $belongs"
   if [ "$events" = 0 ]; then [ "$created" = true ]; else [ "$created" = false ]; fi ||
     damaged 22 order "$events" "log_created is not the first event, or not the only one"
-  read -r prev _ < <(printf '\0%s' "$1" | sha256sum)
-  recorded_at=$at of=$belongs
-  local node=$prev height=0 top=$((${#nodes[@]} - 1))
-  while [ $top -ge 0 ] && [ "${heights[top]}" = $height ]; do
-    read -r node _ < <(parent "${nodes[top]}" "$node")
-    unset "nodes[top]" "heights[top]"
-    top=$((top - 1)) height=$((height + 1))
+  prev=$leaf recorded_at=$at of=$belongs events=$((events + 1))
+  [ -z "$digest" ] || echo "$seq $digest $size" >> "$work/blobs"
+}
+
+# Level by level, the roots of all whole subtrees, a line each.
+grow() {
+  local height=0
+  for ((; events >> height > 1; height++)); do
+    head -n $(((events >> height) & ~1)) "$work/level.$height" | paste -d '\0' - - | sed 's/^/01/' | xxd -r -p |
+      digests -b 65 > "$work/level.$((height + 1))"
+    whole "$work/level.$((height + 1))" $((events >> (height + 1)))
   done
-  nodes+=("$node") heights+=("$height") events=$((events + 1))
-  if [ -n "${roots["$events"]-}" ]; then roots["$events"]=$(fold_root); fi
+}
+
+# The root of the first events: their whole subtrees, from the smallest on the right to the largest.
+root_of() { # how many
+  local height left node=''
+  [ "$1" -gt 0 ] || node=$(printf '' | sha256sum | cut -c1-64)
+  for ((height = 0; $1 >> height; height++)); do
+    (($1 >> height & 1)) || continue
+    left=$(sed -n "$(($1 >> height))p" "$work/level.$height")
+    if [ -z "$node" ]; then node=$left; else node=$(printf '01%s%s' "$left" "$node" | xxd -r -p | sha256sum | cut -c1-64); fi
+  done
+  echo "$node"
+}
+
+whole() { # a working file, its lines
+  [ "$(wc -l < "$1")" = "$2" ] || usage "no room for working files in $work"
 }
 
 # --- 1. the checkpoint is read first, 2. names, 3. lines, 4. tail, 5. no event -----------------------------------------
@@ -208,10 +237,6 @@ append() { # the line; its fields are in seq, named, at, belongs, created
 if [ -e "$log/checkpoint" ]; then
   [ -f "$log/checkpoint" ] && head -c 65537 "$log/checkpoint" > "$work/checkpoint" || damaged 29 unreadable - "the checkpoint cannot be read"
 fi
-for note in "$work/checkpoint" "${known[@]}"; do
-  [ ! -e "$note" ] || wanted=$(head -c 65536 "$note" | tr -d '\000' | sed -n 2p)
-  [[ ${wanted-} =~ ^[1-9][0-9]{0,15}$ ]] && roots["$wanted"]=asked
-done
 [ -d "$log/segments" ] || damaged 29 unreadable - "$log has no segments/: this is not a log"
 segments=("$log"/segments/*)
 [ ${#segments[@]} -gt 0 ] || damaged 29 unreadable - "$log/segments holds nothing: this is not a log"
@@ -227,20 +252,17 @@ for segment in "${segments[@]}"; do
   head -c "$bytes" "$segment" | head -n "$(head -c "$bytes" "$segment" | wc -l)" > "$work/lines"
   tail=$((bytes - $(stat -c %s "$work/lines")))
   well_formed
-  jq -r '[.seq, .prev, .recorded_at, .origin, .kind == "log_created"] | map(tostring) | join(" ")' "$work/lines" > "$work/fields"
-  while IFS= read -r line <&3; do
-    read -r seq named at belongs created <&4
-    append "$line"
-  done 3< "$work/lines" 4< "$work/fields"
+  sed 's/^/\x00/' "$work/lines" | digests -l 1 > "$work/leaves"
+  whole "$work/leaves" "$(wc -l < "$work/lines")"
+  while read -r _ seq named at belongs created digest size <&3 && read -r leaf <&4; do append; done 3< "$work/fields" 4< "$work/leaves"
+  cat "$work/leaves" >> "$work/level.0"
   [ -z "$why" ] || damaged 20 content "$events" "$why"
   [ "$tail" = 0 ] || [ "$segment" = "${segments[-1]}" ] || damaged 20 content "$events" "a segment that is not the last ends within a line"
   [ "$tail" -le 65535 ] || damaged 20 content "$events" "$tail bytes without a line feed, which no line that was cut short has"
-  jq -r 'select(.schema == 1) | . as {$seq, $data} |
-    ({plan_made: "plan", schema_recorded: "snapshot", integrity_checked: "report", migrations_seen: "set", backup_taken: "manifest",
-      backup_rekeyed: "manifest", drift_found: "report", drift_accepted: "report", proof_recorded: "report", approvers_changed: "list"}[.kind]
-    // empty) as $member | $data[$member] | [$seq, .digest, .size] | map(tostring) | join(" ")' "$work/lines" 2> /dev/null >> "$work/blobs"
 done
 [ $events -gt 0 ] || damaged 30 nothing_to_check - "there is no event"
+whole "$work/level.0" $events
+grow
 
 # --- 6. the signatures, 7. the size, 8. the root, then the known heads -------------------------------------------------
 
@@ -254,16 +276,15 @@ for note in "${known[@]}"; do
   [ "$origin" = "$of" ] || damaged 22 order 0 "the known head $note is of another log, $origin"
   heads+=("$size $root $note")
 done
-roots[0]=$(printf '' | sha256sum | cut -c1-64)
 [ "$own_size" -le $events ] || damaged 23 cut_tail $events "$events whole events, the checkpoint vouches for $own_size"
-[ "$own_root" = "${roots["$own_size"]}" ] ||
+[ "$own_root" = "$(root_of "$own_size")" ] ||
   damaged 31 not_what_was_signed - "the first $own_size events are not those the checkpoint vouches for"
 covered=0 fitting=0
 declare -A fits=()          # the same head from two places is one witness
 for each in "${heads[@]}"; do
   read -r size root note <<< "$each"
   [ "$size" -le $events ] || damaged 24 older_copy $events "$events whole events, the known head $note has $size"
-  if [ "$root" != "${roots["$size"]}" ]; then
+  if [ "$root" != "$(root_of "$size")" ]; then
     [ "$size" -gt "$own_size" ] || damaged 25 fork - "the checkpoint's first $size events are not those of the known head $note"
     damaged 31 not_what_was_signed - "the first $size events are not those of the known head $note"
   fi
@@ -291,7 +312,7 @@ done < "$work/blobs"
 [ $fitting -ge "$required" ] || damaged 28 not_enough_known - "$fitting known heads fit, $required are required"
 
 echo "OK: $of is what was signed: $events events"
-echo "  root         $(fold_root)"
+echo "  root         $(root_of $events)"
 echo "  signed       $own_size events"
 echo "  known heads  $fitting fit, they cover $covered events"
 if [ $events -gt $covered ]; then echo "  not covered  events $covered to $((events - 1)): no known head stands for them"; fi

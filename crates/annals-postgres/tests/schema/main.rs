@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 
 use annals_postgres::{
     ConnectionSpec, Platform, SchemaScope, Session, SessionSettings, read_schema,
+    read_schema_inside,
 };
 use annals_schema::{Difference, Snapshot, diff};
 use annals_testkit::Server;
@@ -128,31 +129,58 @@ fn complaint(change: &Change, before: &Snapshot, after: &Snapshot) -> Option<Str
     (!shows).then(|| format!("{kinds:?} instead of {}", change.shows))
 }
 
-/// Makes each of `changes` in a clone of its own. Returns what is wrong.
+/// The difference it makes in a transaction that is taken back: nothing where it cannot be made there.
+async fn made_and_taken_back(session: &mut Session, change: &Change) -> Option<Option<String>> {
+    let scope = SchemaScope::of(Platform::Plain);
+    let mut pictures = Vec::new();
+    session.run("BEGIN").await.unwrap_or_else(|fault| panic!("{fault}"));
+    for sql in [change.before, change.sql] {
+        if !sql.is_empty() && session.run(sql).await.is_err() {
+            break;
+        }
+        let picture = read_schema_inside(session, &scope).await;
+        pictures.push(picture.unwrap_or_else(|fault| panic!("{sql}: {fault}")));
+    }
+    session.run("ROLLBACK").await.unwrap_or_else(|fault| panic!("{fault}"));
+    // A reset of the session that was meant for the reader is taken back too.
+    session.run("RESET ALL").await.unwrap_or_else(|fault| panic!("{fault}"));
+    let pictures = <[Snapshot; 2]>::try_from(pictures).ok()?;
+    Some(complaint(change, &pictures[0], &pictures[1]))
+}
+
+/// Makes each of `changes` alone: one that cannot be taken back, in a clone of its own. Returns what is
+/// wrong.
 async fn try_changes(laboratory: &Laboratory, worker: usize, changes: &[&Change]) -> Vec<String> {
     let mut complaints = Vec::new();
     let mut clones = Clones::of(laboratory, worker).await;
-    let mut untouched = clones.next().await;
-    let base = picture(&mut untouched).await;
-    clones.drop(untouched).await;
+    let mut shared = clones.next().await;
+    let mut in_a_clone = Vec::new();
     for change in changes {
+        match made_and_taken_back(&mut shared, change).await {
+            Some(complaint) => complaints.extend(complaint.map(|it| said(change, &it))),
+            None => in_a_clone.push(change),
+        }
+    }
+    clones.drop(shared).await;
+    for change in in_a_clone {
         let mut session = clones.next().await;
-        let said = format!("{}, {}: {}", change.about, change.what, change.sql);
-        let before = match change.before {
-            "" => base.clone(),
-            sql => {
-                session.run(sql).await.unwrap_or_else(|fault| panic!("{sql}: {fault}"));
-                picture(&mut session).await
-            }
-        };
+        if !change.before.is_empty() {
+            let sql = change.before;
+            session.run(sql).await.unwrap_or_else(|fault| panic!("{sql}: {fault}"));
+        }
+        let before = picture(&mut session).await;
         let complaint = match session.run(change.sql).await {
             Ok(()) => complaint(change, &before, &picture(&mut session).await),
             Err(fault) => Some(fault.to_string()),
         };
-        complaints.extend(complaint.map(|complaint| format!("{said}\n    {complaint}")));
+        complaints.extend(complaint.map(|complaint| said(change, &complaint)));
         clones.drop(session).await;
     }
     complaints
+}
+
+fn said(change: &Change, complaint: &str) -> String {
+    format!("{}, {}: {}\n    {complaint}", change.about, change.what, change.sql)
 }
 
 #[test]
@@ -258,7 +286,7 @@ fn page() -> String {
         "# Changes of a schema\n\n\
          <!-- Written by a test of annals-postgres from its table of changes: cargo xtask reference. -->\n\n\
          Each of these changes alters the fingerprint of a schema and shows as a difference of an object of\n\
-         the kind in the last column. A test makes each of them on a database of its own. Those that came\n\
+         the kind in the last column. A test makes each of them alone. Those that came\n\
          with a later version than PostgreSQL 13 say so.\n",
     );
     let mut about = "";
