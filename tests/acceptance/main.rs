@@ -25,6 +25,7 @@ mod failover;
 mod guards;
 mod guides;
 mod harmless;
+mod journal;
 mod keys;
 mod large;
 mod outside;

@@ -47,8 +47,19 @@ pub struct EmergencyDocument {
     pub terminated: Vec<EndedClient>,
     /// Rows that are lost; none where not all could be counted.
     pub lost_rows: Option<u64>,
+    /// What was written instead of the event log, where that could not be reached.
+    pub journal: Option<JournalDocument>,
     /// From the beginning to the verified end, in microseconds.
     pub duration_us: u64,
+}
+
+/// The journal of an emergency that went without the event log.
+#[derive(Debug, Clone, Serialize)]
+pub struct JournalDocument {
+    /// Its folder.
+    pub folder: String,
+    /// Why the log could not be reached.
+    pub why: String,
 }
 
 /// A backup that leads back.
@@ -100,6 +111,10 @@ impl From<&EmergencyOutcome> for EmergencyDocument {
             unfinished: outcome.unfinished.as_ref().map(FailureDocument::from),
             terminated: ended.collect(),
             lost_rows: outcome.lost_rows,
+            journal: outcome.journal.as_ref().map(|journal| JournalDocument {
+                folder: journal.folder.display().to_string(),
+                why: journal.why.clone(),
+            }),
             duration_us: outcome.us,
         }
     }

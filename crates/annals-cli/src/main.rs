@@ -141,7 +141,7 @@ fn environment(command: &str) -> std::io::Result<Environment> {
         .collect();
     let folder = std::env::current_dir()?;
     let mut environment = Environment::new(folder, variables, &format!("annals {command}"));
-    environment.asks = Some(Box::new(ask::at_terminal));
+    environment.asks = Some(std::sync::Arc::new(ask::at_terminal));
     Ok(environment)
 }
 

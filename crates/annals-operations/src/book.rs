@@ -1,11 +1,16 @@
 //! What a command keeps of a log: read models, and what decides whether it may go on.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use annals_approvals::Register;
 use annals_events::{BlobRef, Digest, Event, KeyPurpose, LeafHash, Recorded, Seq, Timestamp};
 use annals_integrity::{LedgerMismatch, compare_ledger};
-use annals_projections::{BackupCatalog, History, LedgerRow, Projection, ProofBook, RecoveryState};
+use annals_projections::{
+    BackupCatalog, Change, History, LedgerRow, Projection, ProofBook, RecoveryState,
+};
+
+use crate::journal::stands_for;
 
 /// What a command keeps of a log that went by: its read models, and what they name.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +43,9 @@ pub(crate) struct Book {
     pub(crate) drift_told: Option<(Timestamp, BlobRef)>,
     /// Somebody has taken the schema as it was for the expected one.
     pub(crate) is_schema_accepted: bool,
+    /// Journals of emergencies that have become part of it, by the SHA-256 of their lines: where that
+    /// is said.
+    pub(crate) journals: BTreeMap<Digest, Seq>,
     /// How often the target was restored.
     pub(crate) incarnation: u64,
     /// From which event on the server wrote on which timeline.
@@ -76,6 +84,11 @@ impl Book {
             Event::CheckpointAnchored(anchored) => {
                 self.anchored.insert(anchored.anchor.clone(), anchored.size);
             }
+            Event::BreakGlassUsed(used) => {
+                if let Some(journal) = used.journal {
+                    self.journals.insert(journal, recorded.seq);
+                }
+            }
             Event::KeyRetired(retired) if retired.purpose == KeyPurpose::Log => {
                 let size = retired.size.unwrap_or(0);
                 self.retired_keys.insert(retired.key.clone(), size);
@@ -98,12 +111,37 @@ impl Book {
 
     /// How this log and the target's ledger disagree.
     pub(crate) fn mismatches(&self, ledger: &[LedgerRow]) -> Vec<LedgerMismatch> {
-        let mut mismatches = compare_ledger(ledger, &self.history, &self.origin, self.size);
+        let stood_for = stands_for(&self.origin);
+        let ledger: Cow<'_, [LedgerRow]> = match stood_for {
+            Some(log) => ledger.iter().map(|row| self.as_taken_up(row, log)).collect(),
+            None => Cow::Borrowed(ledger),
+        };
+        let mut mismatches = compare_ledger(&ledger, &self.history, &self.origin, self.size);
         if let Some(open) = &self.recovery.open_run {
             // What a run has left that has not ended is evidence of its outcome, and no mismatch.
             mismatches
                 .retain(|m| !matches!(m, LedgerMismatch::NotInLog(row) if row.run == open.run));
         }
         mismatches
+    }
+
+    /// A row of the log a journal stands in for, as the journal has taken it up: where the two say the
+    /// same, it is no mismatch that the row names that log.
+    fn as_taken_up(&self, row: &LedgerRow, log: &str) -> LedgerRow {
+        let mut row = row.clone();
+        let same = |change: &&Change| {
+            change.version == row.version
+                && change.ordinal == row.ordinal
+                && change.direction == row.direction
+                && change.name == row.name
+        };
+        if row.log_origin == log
+            && let Some(change) = self.history.changes().iter().find(same)
+        {
+            row.log_origin = self.origin.clone();
+            (row.run, row.step, row.file_raw) = (change.key.run, change.key.step, change.file.raw);
+            (row.intent_seq, row.intent_hash) = (change.intent_seq.0, change.intent_hash);
+        }
+        row
     }
 }

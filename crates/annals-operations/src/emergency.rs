@@ -2,6 +2,7 @@
 //! by whoever is awake.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use annals_archive::Watcher;
@@ -18,6 +19,7 @@ use crate::approvals::Authority;
 use crate::backups::record;
 use crate::environment::Environment;
 use crate::error::Failure;
+use crate::journal;
 use crate::losses::rows_lost;
 use crate::migrate::{ChangeOptions, ChangeOutcome, PlanPreview, plan, rollback};
 use crate::proven::{self, ProofState};
@@ -89,8 +91,19 @@ pub struct EmergencyOutcome {
     pub terminated: Vec<Ended>,
     /// Rows that are lost, as far as they were counted.
     pub lost_rows: Option<u64>,
+    /// What was written instead of the log, where that could not be reached.
+    pub journal: Option<Journaled>,
     /// From the beginning to here, in microseconds.
     pub us: u64,
+}
+
+/// An emergency that went without the log.
+#[derive(Debug, Clone)]
+pub struct Journaled {
+    /// The folder of its journal.
+    pub folder: PathBuf,
+    /// Why the log could not be reached.
+    pub why: String,
 }
 
 impl EmergencyOutcome {
@@ -105,6 +118,7 @@ impl EmergencyOutcome {
             unfinished: None,
             terminated: Vec::new(),
             lost_rows: None,
+            journal: None,
             us: 0,
         }
     }
@@ -143,10 +157,55 @@ pub fn target_name(environment: &Environment, name: Option<&str>) -> Result<Stri
 /// or fails now for a reason of its own), the newest backup of before takes the place of the target,
 /// where `policy.emergency_restore` lets it; what was there is kept under another name.
 ///
+/// Where the log cannot be reached, a journal beside the workspace stands in for it, which the next
+/// command that reaches both makes part of the log. What was known to be good is not known then: it goes
+/// back to before the run that applied something last.
+///
 /// # Errors
 ///
 /// When nothing could be begun, and no backup is known either.
 pub async fn emergency<P: Progress>(
+    environment: &Environment,
+    options: &EmergencyOptions,
+    (progress, watcher): (&mut P, &mut dyn Watcher),
+    interrupt: &mut Interrupt,
+) -> Result<EmergencyOutcome, Failure> {
+    let why = match with_log(environment, options, (progress, watcher), interrupt).await {
+        Err(failure) => failure,
+        outcome => return outcome,
+    };
+    let workspace = Workspace::find(&environment.folder)?;
+    let target = Target::resolve(environment, &workspace, options.target.as_deref())?;
+    if !journal::is_log_away(&why, &target) {
+        return Err(why);
+    }
+    let standing_in = journal::begin(environment, &workspace, &target, &why, interrupt).await?;
+    let Some(standing_in) = standing_in else { return Err(why) };
+    let why = why.to_string();
+    progress.notice(
+        "warning",
+        &format!("the event log cannot be reached ({why}): what happens now is kept in a journal"),
+    );
+    let goal = match &options.goal {
+        None | Some(RolledGoal::LastKnownGood) => {
+            journal::goal(&target, &standing_in, &workspace).await?
+        }
+        Some(RolledGoal::ToTime(at)) => {
+            let reason = "what was applied then is not known without the log: say how far with --to \
+                          VERSION or --last COUNT";
+            let subject = format!("the time {}", at.to_human());
+            return Err(Failure::Argument { subject, reason: reason.to_owned() });
+        }
+        Some(goal) => goal.clone(),
+    };
+    let options = EmergencyOptions { goal: Some(goal), ..options.clone() };
+    let folder = Target::resolve(&standing_in, &workspace, Some(&target.name))?.layout;
+    let mut outcome = with_log(&standing_in, &options, (progress, watcher), interrupt).await?;
+    outcome.journal = Some(Journaled { folder: folder.root().to_owned(), why });
+    Ok(outcome)
+}
+
+async fn with_log<P: Progress>(
     environment: &Environment,
     options: &EmergencyOptions,
     (progress, watcher): (&mut P, &mut dyn Watcher),

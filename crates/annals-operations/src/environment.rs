@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use annals_backup::SecretText;
 use annals_events::Actor;
 
 use crate::clock::{Clock, IdSource, SystemClock, SystemIds};
+use crate::journal::Journal;
 
 /// What somebody at a terminal is asked for, without an echo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,9 +26,10 @@ pub enum Question<'a> {
 }
 
 /// Asks somebody; none is an answer that was refused, as by Ctrl-C.
-pub type Asks = Box<dyn Fn(Question<'_>) -> std::io::Result<Option<SecretText>> + Send + Sync>;
+pub type Asks = Arc<dyn Fn(Question<'_>) -> std::io::Result<Option<SecretText>> + Send + Sync>;
 
 /// Surroundings of one command.
+#[derive(Clone)]
 pub struct Environment {
     /// Where the command was started.
     pub folder: PathBuf,
@@ -39,9 +42,11 @@ pub struct Environment {
     /// Asks whoever is at the terminal; none where nobody is.
     pub asks: Option<Asks>,
     /// Tells the time.
-    pub clock: Box<dyn Clock>,
+    pub clock: Arc<dyn Clock>,
     /// Draws identifiers.
-    pub ids: Box<dyn IdSource>,
+    pub ids: Arc<dyn IdSource>,
+    /// What stands in for the log of a target, in an emergency in which that cannot be reached.
+    pub(crate) journal: Option<Journal>,
 }
 
 impl Environment {
@@ -64,8 +69,9 @@ impl Environment {
             actor,
             holder,
             asks: None,
-            clock: Box::new(SystemClock),
-            ids: Box::new(SystemIds),
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(SystemIds),
+            journal: None,
         }
     }
 

@@ -18,6 +18,7 @@ use crate::backups::BackupTrouble;
 use crate::config::ConfigError;
 use crate::diverged::{Divergence, WAYS_OUT};
 use crate::drift::DriftRefusal;
+use crate::journal::stands_for;
 
 /// What is wrong with a log.
 #[derive(Debug, thiserror::Error)]
@@ -160,8 +161,8 @@ pub enum TargetFailure {
     /// It was migrated with a log that is not here.
     #[error(
         "the target {target:?} was migrated with the event log {origin:?} ({rows} changes, at least \
-         {size} events, {}… the last of them), which is not the one in {place}: {here}",
-        leaf.short(12)
+         {size} events, {}… the last of them), which is not the one in {place}: {}",
+        leaf.short(12), here.as_deref().unwrap_or("there is none")
     )]
     LogElsewhere {
         /// The target.
@@ -176,8 +177,8 @@ pub enum TargetFailure {
         leaf: annals_events::LeafHash,
         /// Where the log should be.
         place: String,
-        /// What is there.
-        here: String,
+        /// What is there, if anything.
+        here: Option<String>,
     },
     /// It has lost what the log says took effect.
     #[error("{0}")]
@@ -555,6 +556,11 @@ fn target_hint(error: &TargetFailure) -> Option<String> {
         TargetFailure::OtherDatabase { .. } => {
             "use the right URL, or the log that belongs to this database; if it is the same database on \
              another server (pg_upgrade, or a restored dump), say so: annals adopt --upgraded"
+        }
+        TargetFailure::LogElsewhere { origin, .. } if stands_for(origin).is_some() => {
+            "an emergency went without the log, somewhere else: its journal is in the folder journal/ of \
+             the workspace it was declared in. Run annals status there, with the log in reach: it \
+             becomes part of it"
         }
         TargetFailure::LogElsewhere { .. } => {
             "fetch the log from where it is kept (another checkout, an anchor, or the database that \

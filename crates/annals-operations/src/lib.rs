@@ -34,8 +34,10 @@ mod git;
 mod health;
 mod home;
 mod init;
+mod journal;
 mod judge;
 mod keys;
+mod ledger;
 mod locks;
 mod log_keeper;
 mod logs;
@@ -126,7 +128,8 @@ pub use drift::{
 pub use drill::{Drill, DrillOptions, drill};
 pub use durations::{DurationRow, DurationsView, durations};
 pub use emergency::{
-    EmergencyLook, EmergencyOptions, EmergencyOutcome, emergency, emergency_look, target_name,
+    EmergencyLook, EmergencyOptions, EmergencyOutcome, Journaled, emergency, emergency_look,
+    target_name,
 };
 pub use environment::{Asks, Environment, Question};
 pub use error::{AnchorFailure, Failure, LogFailure, TargetFailure};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use annals_event_store::{EventStore, FileLog, KnownHead, OpenError, OpenOptions};
 use annals_event_store_postgres::{Installed, Limits, PgLog, install};
 use annals_events::{
-    Draft, Event, FORMAT_VERSION, LeafHash, LogCreated, ReconciledAs, RunId, StoreInstalled,
+    Draft, Event, FORMAT_VERSION, LogCreated, ReconciledAs, Recorded, RunId, StoreInstalled,
     StoreUpgraded, TargetIdentity, Timestamp,
 };
 use annals_executor::{Interrupt, Patience};
@@ -20,6 +20,9 @@ use crate::book::Book;
 use crate::environment::Environment;
 use crate::error::{Failure, LogFailure, TargetFailure};
 use crate::home::{Log, LogHome, PostgresHome};
+use crate::journal::{self, Journal};
+use crate::ledger::known_heads;
+pub(crate) use crate::ledger::{check_log_is_here, check_log_is_whole, read_ledger};
 use crate::logs::{ReadLog, bad_blobs};
 use crate::recorder::{Envelopes, LogRecorder};
 use crate::swap;
@@ -67,6 +70,11 @@ pub(crate) async fn look(
     target: &Target,
     application: &str,
 ) -> Result<Look, Failure> {
+    if journal::beside(environment, workspace, target).await?.is_some() {
+        // What it says happened before everything that is looked at.
+        let interrupt = &mut Interrupt::new().1;
+        open(environment, workspace, target, application, interrupt).await?.close().await;
+    }
     let home = target.home();
     let mut extent = home.extent().await?;
     let reaching = async {
@@ -425,7 +433,7 @@ async fn open_then<'a>(
 ) -> Result<Opened<'a>, Failure> {
     let (_, workspace, target) = on;
     let unsettled = open_unsettled(purpose, on, application, interrupt, locked).await?;
-    let Unsettled { mut opened, identity, store } = unsettled;
+    let Unsettled { mut opened, identity, store, journal } = unsettled;
     check_identity(target, &identity, opened.recovery().target.as_ref())?;
     let seen = opened.recovery().target.as_ref().map(|known| known.timeline);
     if opened.session.facts().in_recovery && opened.recovery().open_run.is_some() {
@@ -436,6 +444,11 @@ async fn open_then<'a>(
         opened.record(vec![event]).await?;
     }
     opened.settle(workspace, target, (seen, identity.timeline)).await?;
+    if let Some((journal, events, rows)) = journal {
+        journal::merge(&mut opened, workspace, target, (&journal, &events), &rows).await?;
+        let seen = opened.recovery().target.as_ref().map(|known| known.timeline);
+        opened.settle(workspace, target, (seen, identity.timeline)).await?;
+    }
     Ok(opened)
 }
 
@@ -447,6 +460,8 @@ pub(crate) struct Unsettled<'a> {
     pub(crate) identity: TargetIdentity,
     /// What is to be recorded of the log's home.
     pub(crate) store: Option<Event>,
+    /// The journal of an emergency that is not part of the log yet, with its rows of the ledger.
+    pub(crate) journal: Option<(Journal, Vec<Recorded>, Vec<LedgerRow>)>,
 }
 
 pub(crate) async fn open_unsettled<'a>(
@@ -465,6 +480,19 @@ pub(crate) async fn open_unsettled<'a>(
     take_lock(environment, target, session, lock, deadline, interrupt).await?;
     locked();
     let ledger = read_ledger(session, workspace).await?;
+    let beside = match purpose {
+        // What a log has lost for good left behind is taken over with the rest.
+        Purpose::TakeOver => None,
+        _ => journal::beside(environment, workspace, target).await?,
+    };
+    let (journal, ledger) = match beside {
+        None => (None, ledger),
+        Some((journal, events)) => {
+            let its = |row: &LedgerRow| row.log_origin == journal.origin.as_str();
+            let (rows, ledger) = ledger.into_iter().partition(its);
+            (Some((journal, events, rows)), ledger)
+        }
+    };
     let kept = session.newest_checkpoint(target.origin.as_str()).await?;
     if purpose != Purpose::TakeOver {
         check_log_is_here(target, &ledger).await?;
@@ -535,72 +563,7 @@ pub(crate) async fn open_unsettled<'a>(
         return Err(LogFailure::Damaged { place, reason: reason.clone() }.into());
     }
     opened.compare();
-    Ok(Unsettled { opened, identity, store })
-}
-
-pub(crate) async fn read_ledger(
-    session: &mut Session,
-    workspace: &Workspace,
-) -> Result<Vec<LedgerRow>, Failure> {
-    if !session.has_ledger().await? {
-        return Ok(Vec::new());
-    }
-    Ok(session.read_ledger(&workspace.config().workspace).await?)
-}
-
-/// A target that was migrated with a log that is not here gets no second one, and no other one.
-pub(crate) async fn check_log_is_here(
-    target: &Target,
-    ledger: &[LedgerRow],
-) -> Result<(), Failure> {
-    let own = target.origin.as_str();
-    let other = ledger.iter().find(|row| row.log_origin != own);
-    let exists = target.home().exists().await?;
-    let missing = ledger.last().filter(|_| !exists);
-    let Some(row) = other.or(missing) else { return Ok(()) };
-    let newest = ledger.iter().filter(|other| other.log_origin == row.log_origin);
-    let newest = newest.max_by_key(|row| row.intent_seq).unwrap_or(row);
-    let here = match exists {
-        false => "there is none".to_owned(),
-        true => {
-            let book = read_book(target).await?;
-            let head = book.head.unwrap_or(LeafHash::ZERO);
-            format!("{own:?}, {} events, {}… the last of them", book.size, head.short(12))
-        }
-    };
-    Err(TargetFailure::LogElsewhere {
-        target: target.name.clone(),
-        origin: row.log_origin.clone(),
-        rows: ledger.len(),
-        size: newest.intent_seq + 1,
-        leaf: newest.intent_hash,
-        place: target.home().place(),
-        here,
-    }
-    .into())
-}
-
-/// What is planned on an older copy of the log would be refused when it is carried out.
-pub(crate) fn check_log_is_whole(
-    target: &Target,
-    ledger: &[LedgerRow],
-    book: &Book,
-) -> Result<(), Failure> {
-    let newest = known_heads(ledger.iter()).into_iter().max_by_key(|known| known.size);
-    match newest.filter(|known| known.size > book.size) {
-        None => Ok(()),
-        Some(known) => {
-            let (place, size) = (target.home().place(), book.size);
-            let found = book.head.unwrap_or(LeafHash::ZERO);
-            Err(OpenError::Older { place, size, found, known }.into())
-        }
-    }
-}
-
-/// Each row names the event that announced it, so the log has at least that one.
-fn known_heads<'a>(ledger: impl Iterator<Item = &'a LedgerRow>) -> Vec<KnownHead> {
-    let known = |row: &LedgerRow| KnownHead { size: row.intent_seq + 1, leaf: row.intent_hash };
-    ledger.map(known).collect()
+    Ok(Unsettled { opened, identity, store, journal })
 }
 
 /// The log of a target, open for writing, and what is to be recorded of its home.

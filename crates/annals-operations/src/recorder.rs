@@ -80,9 +80,23 @@ impl LogRecorder<'_> {
             Draft { incarnation, ..self.envelopes.draft(event) }
         };
         let drafts: Vec<Draft> = events.into_iter().map(draft).collect();
+        self.write_drafts(&drafts).await
+    }
+
+    async fn write_drafts(&mut self, drafts: &[Draft]) -> Result<Vec<Recorded>, AppendError> {
         let (head, now) = (self.log.head(), self.envelopes.now());
-        let recorded = self.log.write(head, &drafts, now).await?;
+        let recorded = self.log.write(head, drafts, now).await?;
         recorded.iter().for_each(|event| self.book.apply(event));
+        Ok(recorded)
+    }
+
+    /// Appends what was written down elsewhere, with its own actors, times and identifiers.
+    pub(crate) async fn append_drafts(
+        &mut self,
+        drafts: &[Draft],
+    ) -> Result<Vec<Recorded>, AppendError> {
+        let recorded = self.write_drafts(drafts).await?;
+        self.log.sync().await?;
         Ok(recorded)
     }
 }

@@ -12,7 +12,7 @@ use annals_postgres::{ConnectionSpec, Platform, SchemaScope, SessionSettings};
 
 use crate::backup_config::KeySource;
 use crate::backups::BackupTrouble;
-use crate::config::{ConfigError, StorePlace, UrlSource};
+use crate::config::{ConfigError, StorePlace, TargetConfig, UrlSource};
 use crate::environment::Environment;
 use crate::error::{Failure, LogFailure};
 use crate::home::{LogHome, PostgresHome};
@@ -40,6 +40,8 @@ pub(crate) struct Target {
     pub(crate) layout: Layout,
     home: LogHome,
     pub(crate) origin: Origin,
+    /// In an emergency without its log: the log that a journal stands in for.
+    pub(crate) stands_for: Option<Origin>,
     keys: PathBuf,
     secret_override: Option<PathBuf>,
     /// Where its backups are.
@@ -103,10 +105,19 @@ impl Target {
         };
         let origin = format!("{}/{name}", config.workspace);
         let origin: Origin = origin.parse().expect("invariant: both names were checked");
-        let layout = Layout::new(&log);
+        let stand_in = environment.journal.as_ref().filter(|journal| journal.target == name);
+        let (layout, store) = match stand_in {
+            Some(journal) => (journal.layout.clone(), &StorePlace::File),
+            None => (Layout::new(&log), store),
+        };
         let origin = match store {
+            _ if stand_in.is_some() => origin,
             StorePlace::File => adopted_origin(&layout, &origin).unwrap_or(origin),
             StorePlace::Target | StorePlace::Database(_) => origin,
+        };
+        let (origin, stands_for) = match stand_in {
+            Some(journal) => (journal.origin.clone(), Some(origin)),
+            None => (origin, None),
         };
         let url = match store {
             StorePlace::File => None,
@@ -132,6 +143,7 @@ impl Target {
             layout,
             home,
             origin,
+            stands_for,
             backups,
             backup_recipients,
             further_backup_key,
@@ -208,7 +220,9 @@ impl Target {
 
     /// Whether somebody outside holds copies of its log.
     pub(crate) fn has_anchors(&self, workspace: &Workspace) -> bool {
-        workspace.config().targets.get(&self.name).is_some_and(|target| !target.anchors.is_empty())
+        let asks = |target: &TargetConfig| !target.anchors.is_empty();
+        // Nobody outside is told of a journal: it is told of with the log it becomes part of.
+        self.stands_for.is_none() && workspace.config().targets.get(&self.name).is_some_and(asks)
     }
 
     /// Lets the log of this target go by another name, where it lives in a folder.

@@ -95,7 +95,15 @@ pub async fn adopt_upgraded(
     let application = format!("annals/{}", environment.ids.run());
     let (purpose, on) = (Purpose::Upgrade, (environment, &workspace, &target));
     let unsettled = open::open_unsettled(purpose, on, &application, interrupt, || ());
-    let Unsettled { mut opened, identity, store } = unsettled.await?;
+    let Unsettled { mut opened, identity, store, journal } = unsettled.await?;
+    if let Some((journal, ..)) = journal {
+        opened.close().await;
+        return Err(refused(format!(
+            "the emergency in {} is not part of the log yet: run annals status while the server it was \
+             carried out on answers",
+            journal.layout.root().display()
+        )));
+    }
     // Under the lock everything is looked at again: only what was confirmed is recorded.
     let upgrade = match look_again(&mut opened, &target, &identity, options, confirm).await {
         Ok(upgrade) => upgrade,

@@ -311,7 +311,8 @@ impl Session {
         let rows = format!(
             "SELECT version, ordinal, direction, name, file_raw, run::text AS run, step, \
              log_origin, intent_seq, intent_hash, xid FROM annals.ledger \
-             WHERE workspace = {} ORDER BY intent_seq, recorded_at",
+             WHERE workspace = {} \
+             ORDER BY min(recorded_at) OVER (PARTITION BY log_origin), intent_seq, recorded_at",
             literal(workspace)
         );
         self.rows(&rows).await?.iter().map(read_row).collect()

@@ -253,6 +253,13 @@ fn human(document: &EmergencyDocument) -> String {
     for failure in [&document.no_rollback, &document.unfinished].into_iter().flatten() {
         text.push_str(&trouble(failure));
     }
+    if let Some(journal) = &document.journal {
+        text.push_str(&format!(
+            "{NOTE}journal{NOTE:#} of what was done without the event log: {}; it becomes part of the log \
+             with the next command here that reaches it: annals status\n",
+            style::safe(&journal.folder)
+        ));
+    }
     let took = style::duration(document.duration_us);
     if document.over {
         let lost = match document.lost_rows {
