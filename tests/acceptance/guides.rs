@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use annals_s3_server::{BUCKET, S3Server};
 use annals_testkit::{Page, Server, ServerOptions, Shell, program, wait_for};
@@ -154,12 +155,28 @@ impl Guide {
 
 /// The small program for auditors, built as it is now, beside `annals`.
 fn build_verifier() {
+    // A run of all tests has built it; with its features alone everything below it is built once more.
+    let built = program().with_file_name("annals-verify");
+    let newest = newest_source(&Path::new(REPOSITORY).join("crates"));
+    if built.metadata().and_then(|built| built.modified()).is_ok_and(|built| built > newest) {
+        return;
+    }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     let target = program().parent().unwrap().parent().unwrap().to_owned();
     build.args(["build", "--quiet", "--locked", "--package", "annals-verify", "--target-dir"]);
     let status = build.arg(target).current_dir(REPOSITORY).status().unwrap();
     assert!(status.success(), "annals-verify is built");
+}
+
+/// When the last source below a folder was changed.
+fn newest_source(folder: &Path) -> SystemTime {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let times = entries.map(|path| match path.is_dir() {
+        true => newest_source(&path),
+        false => path.metadata().unwrap().modified().unwrap(),
+    });
+    times.max().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 #[test]

@@ -40,6 +40,7 @@ fn eventful() -> (annals_testkit::Server, Workspace) {
     workspace.annals("verify").run().expect(0);
     workspace.annals("backup").run().expect(0);
     workspace.annals("backup verify latest").run().expect(0);
+    workspace.annals("rollback --emergency --rehearse").run().expect(0);
     workspace.migration("3_wrong", "SELECT 1 / 0;", "SELECT 1;");
     workspace.annals("migrate --to 3").run().expect(4);
     (server, workspace)
@@ -85,6 +86,12 @@ fn metrics_are_open_metrics_and_count_what_the_log_has() {
     assert!(took > 0.0 && took < 60.0, "{took}");
     assert!(value(&text, "annals_backup_size_bytes{target=\"db\"}") > 100.0);
     assert!(value(&text, "annals_backup_verified_age_seconds{target=\"db\"}") < 600.0);
+    assert!(value(&text, "annals_drill_age_seconds{target=\"db\"}") < 600.0);
+    assert!(value(&text, "annals_drill_recovery_seconds{target=\"db\"}") > 0.0);
+    assert_eq!(value(&text, "annals_drill_passed{target=\"db\"}"), 1.0);
+    let health = served.get("/health/db").json();
+    assert_eq!(health["drill"]["result"], "passed");
+    assert_eq!(health["drill"]["backup"].as_str().map(str::len), Some(36), "{health}");
     // What is folded from the log is the same after a restart.
     let counted = |text: &str| -> Vec<String> {
         let is_counted = |line: &&str| line.contains("_total") || line.contains("_bucket");

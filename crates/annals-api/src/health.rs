@@ -180,6 +180,27 @@ pub struct BackupHealthDocument {
     pub failed: Option<FailedBackupDocument>,
 }
 
+/// The newest drill of an emergency.
+#[derive(Debug, Clone, Serialize)]
+pub struct DrillHealthDocument {
+    /// `passed`, `failed` or `not_checked`: the verification at its end.
+    pub result: &'static str,
+    /// `rollback`, or `backup`.
+    pub way: &'static str,
+    /// The backup it began from.
+    pub backup: String,
+    /// The version it led back to; none for nothing applied.
+    pub to_version: Option<String>,
+    /// Time of bringing the backup back, in microseconds.
+    pub restore_us: u64,
+    /// From there to the verified end, in microseconds.
+    pub duration_us: u64,
+    /// When.
+    pub at: String,
+    /// How long ago, in seconds.
+    pub age_s: u64,
+}
+
 /// The last verification of the target.
 #[derive(Debug, Clone, Serialize)]
 pub struct IntegrityHealthDocument {
@@ -286,6 +307,8 @@ pub struct HealthDocument {
     pub backups: Option<BackupHealthDocument>,
     /// The last verification.
     pub integrity: Option<IntegrityHealthDocument>,
+    /// The newest drill of an emergency.
+    pub drill: Option<DrillHealthDocument>,
     /// Migrations.
     pub migrations: Option<MigrationHealthDocument>,
     /// What was last recorded of drift; `null` where nothing is.
@@ -350,6 +373,16 @@ impl From<&HealthView> for HealthDocument {
                     reason: reason.clone(),
                     at: at.to_string(),
                 }),
+            }),
+            drill: view.drill.as_ref().map(|(at, drill)| DrillHealthDocument {
+                result: drill.result.as_str(),
+                way: drill.way.as_str(),
+                backup: drill.backup.to_string(),
+                to_version: drill.to_version.as_ref().map(ToString::to_string),
+                restore_us: drill.restore_us,
+                duration_us: drill.duration_us,
+                at: at.to_string(),
+                age_s: age_s(*at),
             }),
             integrity: view
                 .integrity

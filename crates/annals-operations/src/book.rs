@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use annals_approvals::Register;
-use annals_events::{BlobRef, Digest, Event, KeyPurpose, LeafHash, Recorded, Seq, Timestamp};
+use annals_events::{
+    BlobRef, Digest, EmergencyRehearsed, Event, KeyPurpose, LeafHash, Recorded, Seq, Timestamp,
+};
 use annals_integrity::{LedgerMismatch, compare_ledger};
 use annals_projections::{
     BackupCatalog, Change, History, LedgerRow, Projection, ProofBook, RecoveryState,
@@ -46,6 +48,8 @@ pub(crate) struct Book {
     /// Journals of emergencies that have become part of it, by the SHA-256 of their lines: where that
     /// is said.
     pub(crate) journals: BTreeMap<Digest, Seq>,
+    /// The newest drill of an emergency, and when it was recorded.
+    pub(crate) drill: Option<(Timestamp, EmergencyRehearsed)>,
     /// How often the target was restored.
     pub(crate) incarnation: u64,
     /// From which event on the server wrote on which timeline.
@@ -83,6 +87,9 @@ impl Book {
             }
             Event::CheckpointAnchored(anchored) => {
                 self.anchored.insert(anchored.anchor.clone(), anchored.size);
+            }
+            Event::EmergencyRehearsed(drill) => {
+                self.drill = Some((recorded.recorded_at, drill.clone()));
             }
             Event::BreakGlassUsed(used) => {
                 if let Some(journal) = used.journal {

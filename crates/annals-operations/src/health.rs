@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use annals_events::{BackupDepth, CheckLevel, CheckResults, Timestamp};
+use annals_events::{BackupDepth, CheckLevel, CheckResults, EmergencyRehearsed, Timestamp};
 use annals_integrity::{FileState, LedgerMismatch, compare_files, count_half_done};
 use annals_migrations::MigrationSet;
 use annals_postgres::{
@@ -203,6 +203,8 @@ pub struct HealthView {
     pub backups: Option<BackupHealth>,
     /// The last verification; none where there was none.
     pub integrity: Option<IntegrityHealth>,
+    /// The newest drill of an emergency, and when it was recorded.
+    pub drill: Option<(Timestamp, EmergencyRehearsed)>,
     /// Migrations; none where the files cannot be read.
     pub migrations: Option<MigrationHealth>,
     /// Objects that were not as expected when somebody last looked, and when that was.
@@ -458,6 +460,7 @@ impl Monitor {
             log: None,
             backups: None,
             integrity: None,
+            drill: None,
             migrations: None,
             drift: None,
             runs: RunHealth::default(),
@@ -668,6 +671,7 @@ fn tell(
         findings: last.findings,
         checks: last.checks,
     });
+    view.drill = book.drill.clone();
     view.migrations = set.map(|set| migrations(set, facts));
     view.drift = book.recovery.drift.map(|drift| (drift.differences, drift.at));
     let open = book.recovery.open_run.clone();

@@ -5,7 +5,7 @@
 use std::sync::atomic::AtomicU64;
 
 use annals_api::families;
-use annals_events::{Direction, RunOutcome, Timestamp};
+use annals_events::{CheckOutcome, Direction, RunOutcome, Timestamp};
 use annals_operations::{Durations, Measure, Standing, TargetMetrics};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -81,6 +81,9 @@ struct Metrics {
     backup_size: Family<Labels, Number>,
     backup_verified_age: Family<Labels, Number>,
     backup_failed: Family<Labels, Number>,
+    drill_age: Family<Labels, Number>,
+    drill_time: Family<Labels, Number>,
+    drill_passed: Family<Labels, Number>,
     integrity: Family<Labels, Number>,
     integrity_age: Family<Labels, Number>,
     integrity_findings: Family<Labels, Number>,
@@ -133,6 +136,14 @@ impl Metrics {
             ),
             backup_failed: gauges
                 .plain("backup_failed", "Whether the last backup could not be taken"),
+            drill_age: gauges.of("drill_age", "Time since an emergency was rehearsed", seconds()),
+            drill_time: gauges.of(
+                "drill_recovery",
+                "How long the rehearsed emergency took to its verified end",
+                seconds(),
+            ),
+            drill_passed: gauges
+                .plain("drill_passed", "Whether the rehearsed emergency ended verified"),
             integrity: gauges
                 .plain("integrity_passed", "The last verdict of a family of checks that was made"),
             integrity_age: gauges.of(
@@ -210,6 +221,12 @@ impl Metrics {
             if let Some((_, at)) = backups.last_verified {
                 of.set(&self.backup_verified_age, age(at));
             }
+        }
+        if let Some((at, drill)) = &health.drill {
+            of.set(&self.drill_age, age(*at));
+            of.set(&self.drill_time, seconds(drill.duration_us));
+            let passed = drill.result == CheckOutcome::Passed;
+            of.set(&self.drill_passed, f64::from(u8::from(passed)));
         }
         if let Some(integrity) = &health.integrity {
             of.set(&self.integrity_age, age(integrity.at));
