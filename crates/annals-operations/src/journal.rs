@@ -40,6 +40,8 @@ pub(crate) struct Journal {
     pub(crate) target: String,
     pub(crate) layout: Layout,
     pub(crate) origin: Origin,
+    /// Events its signed head vouches for.
+    signed: u64,
 }
 
 /// The log a journal of this name stands in for.
@@ -71,7 +73,8 @@ pub(crate) async fn beside(
     let Some(first) = events.first() else { return Ok(None) };
     read.check()?;
     let (target, origin) = (target.name.clone(), first.origin.clone());
-    Ok(Some((Journal { target, layout, origin }, events)))
+    let signed = read.verification.as_ref().map_or(0, |verification| verification.signed);
+    Ok(Some((Journal { target, layout, origin, signed }, events)))
 }
 
 /// Whether it is the log that is in the way of an emergency, not what it says.
@@ -126,6 +129,7 @@ pub(crate) async fn begin(
             target: away.name.clone(),
             layout: Layout::new(folder(workspace, &away.name)),
             origin: name_of(environment, away),
+            signed: 0,
         },
     };
     let standing_in = Environment { journal: Some(journal), ..environment.clone() };
@@ -309,6 +313,13 @@ pub(crate) async fn merge(
     opened.compare();
     opened.publish().await?;
     let kept = put_away(workspace, journal, "merged")?;
+    let unsigned = (events.len() as u64).saturating_sub(journal.signed);
+    if unsigned > 0 {
+        tracing::warn!(
+            "{unsigned} of its events were behind its signed head: whoever wrote them was cut short, or \
+             somebody has added lines that link"
+        );
+    }
     tracing::warn!(
         "an emergency went without this log: its journal is events {from} to {} now, and is kept in {} \
          (SHA-256 {digest}); somebody else must look at it: annals status",
