@@ -1,8 +1,9 @@
 //! A backup in the place of its target: shown, confirmed, put there, killed at every point.
 
+use std::fs;
 use std::process::Command;
 
-use annals_testkit::{Outcome, Server, Workspace};
+use annals_testkit::{Outcome, Server, ServerOptions, Workspace};
 use serde_json::Value;
 
 /// A database that may be renamed, with its workspace.
@@ -327,4 +328,38 @@ fn partitions_policies_large_objects_and_the_database_s_own_settings_come_back()
     assert_eq!(shop.sql("SHOW work_mem"), "9MB");
     assert_eq!(shop.sql("SELECT count(*) > 0 FROM much"), "t");
     shop.is_sound();
+}
+
+#[test]
+fn a_backup_of_a_supabase_database_is_verified_brought_back_and_rehearsed() {
+    let server = Server::start_with(ServerOptions { supabase: true, ..Default::default() });
+    let workspace = Workspace::new(&server);
+    let config = fs::read_to_string(workspace.path("annals.toml")).unwrap();
+    workspace.write("annals.toml", config + "platform = \"supabase\"\nbackup = \"full\"\n");
+    workspace.migration(
+        "1_orders",
+        "CREATE TABLE public.orders (id int PRIMARY KEY, owner uuid REFERENCES auth.users (id));\n\
+         ALTER TABLE public.orders ENABLE ROW LEVEL SECURITY;\n\
+         CREATE POLICY own ON public.orders USING (owner = (SELECT auth.uid()));",
+        "DROP TABLE public.orders;",
+    );
+    let run = |line: &str| workspace.annals(line).run();
+    run("migrate").expect(0);
+    run("verify").expect(0);
+    server.sql("INSERT INTO public.orders SELECT generate_series(1, 500)");
+    // A publication of the platform itself, with a table of the project.
+    server.sql("ALTER PUBLICATION supabase_realtime ADD TABLE public.orders");
+    run("drift accept --reason realtime").expect(0);
+    run("backup").expect(0);
+    run("backup verify latest --deep").expect(0).says(&["restored and compared"]);
+    workspace.migration(
+        "2_items",
+        "CREATE TABLE public.items (id int);",
+        "DROP TABLE public.items;",
+    );
+    run("migrate").expect(0);
+    let drill = run("rollback --emergency --rehearse --json");
+    assert_eq!(drill.code, 0, "{}{}", drill.out, drill.err);
+    run("rollback --emergency --yes --reason test").expect(0).says(&["is back and verified"]);
+    assert_eq!(server.value("SELECT count(*) FROM public.orders"), "500");
 }

@@ -17,7 +17,9 @@ use crate::large_objects::{
 };
 use crate::manifest::{Kind, Manifest};
 use crate::read::{Archive, unseal};
-use crate::sections::{POST_DATA, PRE_DATA, Sorted, cut, make_side_by_side, send, sort};
+use crate::sections::{
+    POST_DATA, PRE_DATA, Sorted, Statement, cut, make_side_by_side, name, send, sort,
+};
 use crate::sql::copy_in;
 use crate::tables::leaves_of;
 use crate::{Phase, Watcher};
@@ -106,6 +108,7 @@ pub async fn restore<R: Read + Send + 'static>(
         let all = cut(&post_data, POST_DATA)?;
         statements += all.len() as u64;
         let Sorted { side_by_side, in_order } = sort(all);
+        make_room(&mut session, &in_order).await?;
         let mut sessions = vec![session];
         connect_more(&mut sessions, side_by_side.len(), options).await;
         make_side_by_side(&mut sessions, side_by_side).await?;
@@ -119,6 +122,21 @@ pub async fn restore<R: Read + Send + 'static>(
     let rows = chosen.iter().map(|at| manifest.tables[*at].content.rows).sum();
     Ok(Restored { tables: chosen.len() as u64, rows, statements, chosen })
 }
+
+/// Drops the publications that the backup brings itself. A database that was prepared as its platform
+/// prepares one has some: Supabase's `supabase_realtime`.
+async fn make_room(session: &mut Session, statements: &[Statement]) -> Result<(), ArchiveError> {
+    let rests = statements.iter().filter_map(|statement| statement.sql.strip_prefix(PUBLICATION));
+    for publication in rests.map(name) {
+        // Where there is none of that name, nobody is told.
+        let drop = format!("DROP PUBLICATION IF EXISTS {publication}");
+        session.run(&drop).await.map_err(refused(format!("the publication {publication}")))?;
+    }
+    Ok(())
+}
+
+/// How `pg_dump` makes a publication.
+const PUBLICATION: &str = "CREATE PUBLICATION ";
 
 /// A database without what comes behind the rows.
 struct Loaded {

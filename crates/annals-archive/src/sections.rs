@@ -149,7 +149,7 @@ fn table_of_index(sql: &str) -> Option<&str> {
 }
 
 /// The name that `text` begins with, quotes and schema included.
-fn name(text: &str) -> &str {
+pub(crate) fn name(text: &str) -> &str {
     let mut is_quoted = false;
     let ends = |(_, c): &(usize, char)| {
         is_quoted ^= *c == '"';
