@@ -346,12 +346,16 @@ fn a_backup_of_a_supabase_database_is_verified_brought_back_and_rehearsed() {
     let run = |line: &str| workspace.annals(line).run();
     run("migrate").expect(0);
     run("verify").expect(0);
-    server.sql("INSERT INTO public.orders SELECT generate_series(1, 500)");
+    server.sql(
+        "INSERT INTO auth.users (id) SELECT gen_random_uuid() FROM generate_series(1, 50); \
+         INSERT INTO public.orders SELECT row_number() OVER (), id FROM auth.users, generate_series(1, 10)",
+    );
     // A publication of the platform itself, with a table of the project.
     server.sql("ALTER PUBLICATION supabase_realtime ADD TABLE public.orders");
     run("drift accept --reason realtime").expect(0);
     run("backup").expect(0);
-    run("backup verify latest --deep").expect(0).says(&["restored and compared"]);
+    let verified = run("backup verify latest --deep").expect(0);
+    verified.says(&["restored and compared", "foreign keys to auth.users", "not in the backup"]);
     workspace.migration(
         "2_items",
         "CREATE TABLE public.items (id int);",

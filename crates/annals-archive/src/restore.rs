@@ -18,7 +18,8 @@ use crate::large_objects::{
 use crate::manifest::{Kind, Manifest};
 use crate::read::{Archive, unseal};
 use crate::sections::{
-    POST_DATA, PRE_DATA, Sorted, Statement, cut, make_side_by_side, name, send, sort,
+    POST_DATA, PRE_DATA, Sorted, Statement, cut, make_side_by_side, name, referred_to, schema_of,
+    send, sort,
 };
 use crate::sql::copy_in;
 use crate::tables::leaves_of;
@@ -98,15 +99,17 @@ pub async fn restore<R: Read + Send + 'static>(
     // With nobody to take records, the reader ends.
     drop(records);
     let read = reads.await.map_err(|error| ArchiveError::Stopped(error.to_string()))?;
-    let Loaded { mut session, post_data, statements: before, chosen } = match (read, loaded) {
-        (Err(error), _) => return Err(error),
-        (Ok(()), loaded) => loaded?,
-    };
+    let Loaded { mut session, post_data, statements: before, chosen, outward } =
+        match (read, loaded) {
+            (Err(error), _) => return Err(error),
+            (Ok(()), loaded) => loaded?,
+        };
     let mut statements = before;
     if options.only.is_none() {
         watcher.begins(Phase::Indexes, 0);
-        let all = cut(&post_data, POST_DATA)?;
+        let mut all = cut(&post_data, POST_DATA)?;
         statements += all.len() as u64;
+        all.retain(|statement| !outward.contains(statement));
         let Sorted { side_by_side, in_order } = sort(all);
         make_room(&mut session, &in_order).await?;
         let mut sessions = vec![session];
@@ -121,6 +124,34 @@ pub async fn restore<R: Read + Send + 'static>(
     session.close().await;
     let rows = chosen.iter().map(|at| manifest.tables[*at].content.rows).sum();
     Ok(Restored { tables: chosen.len() as u64, rows, statements, chosen })
+}
+
+/// Makes the foreign keys to tables of schemas that are not in the backup, such as Supabase's `auth.users`, while
+/// there are no rows: the rows they refer to may be missing here, and nothing could make the keys
+/// behind the rows.
+async fn make_outward(
+    session: &mut Session,
+    post_data: &str,
+    excluded: &[String],
+) -> Result<Vec<Statement>, ArchiveError> {
+    let is_outward = |statement: &Statement| {
+        let schema = referred_to(&statement.sql).and_then(schema_of);
+        schema.is_some_and(|schema| excluded.contains(&schema))
+    };
+    let mut outward = cut(post_data, POST_DATA)?;
+    outward.retain(is_outward);
+    if outward.is_empty() {
+        return Ok(outward);
+    }
+    send(session, &outward, POST_DATA).await?;
+    let tables: BTreeSet<&str> =
+        outward.iter().filter_map(|statement| referred_to(&statement.sql)).collect();
+    let tables: Vec<&str> = tables.into_iter().collect();
+    tracing::warn!(
+        "foreign keys to {} were made and not checked: those tables are not in the backup",
+        tables.join(", ")
+    );
+    Ok(outward)
 }
 
 /// Drops the publications that the backup brings itself. A database that was prepared as its platform
@@ -144,6 +175,8 @@ struct Loaded {
     post_data: String,
     statements: u64,
     chosen: BTreeSet<usize>,
+    /// Of what comes behind the rows, what is there already.
+    outward: Vec<Statement>,
 }
 
 async fn choose(
@@ -197,10 +230,15 @@ async fn load(
     if !owners.is_empty() && options.only.is_none() {
         make_large_objects(&mut session, &owners).await?;
     }
+    let outward = match options.only {
+        Some(_) => Vec::new(),
+        None => make_outward(&mut session, &post_data, &manifest.excluded_schemas).await?,
+    };
     let bytes = chosen.iter().map(|at| manifest.tables[*at].content.bytes).sum();
     watcher.begins(Phase::Load, bytes);
     if let Some(first) = first {
-        load_rows(manifest, &chosen, first, records, options, watcher).await?;
+        let unchecked = !outward.is_empty();
+        load_rows(manifest, &chosen, (first, records), unchecked, options, watcher).await?;
     }
     if manifest.large_objects.is_some() && options.only.is_none() {
         // Their owners last: who is none of them may not write to them.
@@ -209,7 +247,7 @@ async fn load(
     if options.only.is_none() {
         set_sequences(&mut session, manifest).await?;
     }
-    Ok(Loaded { session, post_data, statements, chosen })
+    Ok(Loaded { session, post_data, statements, chosen, outward })
 }
 
 async fn connect(options: &RestoreOptions<'_>) -> Result<Session, ArchiveError> {
@@ -295,8 +333,8 @@ async fn set_sequences(session: &mut Session, manifest: &Manifest) -> Result<(),
 async fn load_rows(
     manifest: &Manifest,
     chosen: &BTreeSet<usize>,
-    first: Record,
-    records: &mut mpsc::Receiver<Record>,
+    (first, records): (Record, &mut mpsc::Receiver<Record>),
+    unchecked: bool,
     options: &RestoreOptions<'_>,
     watcher: &mut dyn Watcher,
 ) -> Result<(), ArchiveError> {
@@ -305,6 +343,12 @@ async fn load_rows(
     }
     let mut sessions = vec![connect(options).await?];
     connect_more(&mut sessions, options.jobs, options).await;
+    if unchecked {
+        for session in &mut sessions {
+            let set = session.run("SET session_replication_role = replica").await;
+            set.map_err(refused("rows whose foreign keys refer to what is not in the backup"))?;
+        }
+    }
     let queue = Mutex::new((Some(first), records));
     let watcher = std::cell::RefCell::new(watcher);
     let (queue, watcher) = (&queue, &watcher);

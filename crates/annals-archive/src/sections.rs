@@ -159,6 +159,25 @@ pub(crate) fn name(text: &str) -> &str {
     &text[..end]
 }
 
+/// The table a foreign key refers to, as `pg_dump` writes it.
+pub(crate) fn referred_to(sql: &str) -> Option<&str> {
+    let behind = sql.strip_prefix("ALTER TABLE ")?.split_once("ADD CONSTRAINT ")?.1;
+    let key = behind[name(behind).len()..].strip_prefix(" FOREIGN KEY ")?;
+    Some(name(key.split_once(" REFERENCES ")?.1))
+}
+
+/// The schema of a name, without quotes.
+pub(crate) fn schema_of(table: &str) -> Option<String> {
+    let mut is_quoted = false;
+    let dot = table.char_indices().find(|(_, c)| {
+        is_quoted ^= *c == '"';
+        !is_quoted && *c == '.'
+    });
+    let schema = &table[..dot?.0];
+    let inner = schema.strip_prefix('"').and_then(|schema| schema.strip_suffix('"'));
+    Some(inner.map_or_else(|| schema.to_owned(), |inner| inner.replace("\"\"", "\"")))
+}
+
 /// Makes what can be made side by side. What one of them refuses, which may be for the others' sake, is
 /// tried once more when they are done.
 pub(crate) async fn make_side_by_side(
@@ -241,5 +260,26 @@ mod tests {
         let lines = |all: &[Statement]| all.iter().map(|it| it.line).collect::<Vec<_>>();
         assert_eq!(lines(&sorted.side_by_side), [1, 7]);
         assert_eq!(lines(&sorted.in_order), [2, 5, 6]);
+    }
+
+    #[test]
+    fn a_foreign_key_says_where_it_refers_to() {
+        let to = |sql: &str| {
+            let table = referred_to(sql).map(str::to_owned);
+            (table.as_deref().and_then(schema_of), table)
+        };
+        let key = "ALTER TABLE ONLY public.\"a FOREIGN KEY t\"\n    ADD CONSTRAINT \"k \"\"x\" FOREIGN KEY (a) \
+                   REFERENCES auth.users(id) ON DELETE CASCADE;";
+        assert_eq!(to(key), (Some("auth".to_owned()), Some("auth.users".to_owned())));
+        let quoted = "ALTER TABLE public.t\n    ADD CONSTRAINT k FOREIGN KEY (a) REFERENCES \"a.\"\"b\".\"c d\"(id) NOT VALID;";
+        let names = (Some("a.\"b".to_owned()), Some("\"a.\"\"b\".\"c d\"".to_owned()));
+        assert_eq!(to(quoted), names);
+        for other in [
+            "ALTER TABLE ONLY public.t\n    ADD CONSTRAINT k CHECK ((a <> ' FOREIGN KEY (a) REFERENCES auth.users('::text));",
+            "ALTER TABLE ONLY public.t\n    ADD CONSTRAINT k PRIMARY KEY (a);",
+            "CREATE INDEX i ON public.t USING btree (a);",
+        ] {
+            assert_eq!(to(other), (None, None), "{other}");
+        }
     }
 }
