@@ -335,7 +335,10 @@ fn a_backup_of_a_supabase_database_is_verified_brought_back_and_rehearsed() {
     let server = Server::start_with(ServerOptions { supabase: true, ..Default::default() });
     let workspace = Workspace::new(&server);
     let config = fs::read_to_string(workspace.path("annals.toml")).unwrap();
-    workspace.write("annals.toml", config + "platform = \"supabase\"\nbackup = \"full\"\n");
+    workspace.write(
+        "annals.toml",
+        config + "platform = \"supabase\"\nbackup = \"full\"\nevent_store = \"postgres\"\n",
+    );
     workspace.migration(
         "1_orders",
         "CREATE TABLE public.orders (id int PRIMARY KEY, owner uuid REFERENCES auth.users (id));\n\
@@ -366,4 +369,22 @@ fn a_backup_of_a_supabase_database_is_verified_brought_back_and_rehearsed() {
     assert_eq!(drill.code, 0, "{}{}", drill.out, drill.err);
     run("rollback --emergency --yes --reason test").expect(0).says(&["is back and verified"]);
     assert_eq!(server.value("SELECT count(*) FROM public.orders"), "500");
+    // The database beside it is bare, and this role owns neither the log nor what the platform has.
+    server.sql("DELETE FROM public.orders WHERE id > 100; UPDATE public.orders SET owner = NULL WHERE id < 4");
+    let shown = run("restore latest --tables orders").expect(0);
+    let text = format!("{}{}", shown.out, shown.err);
+    assert!(
+        text.contains("400 missing in the target") && text.contains("3 with another content"),
+        "{text}"
+    );
+    let fingerprint =
+        text.split("--yes-restore ").nth(1).unwrap().split_whitespace().next().unwrap();
+    run(&format!("restore latest --tables orders --rows all --yes-restore {fingerprint}"))
+        .expect(0);
+    assert_eq!(
+        server.value("SELECT count(*) || ' ' || count(owner) FROM public.orders"),
+        "500 500"
+    );
+    run("verify --full").expect(0);
+    run("log verify").expect(0);
 }

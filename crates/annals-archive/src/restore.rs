@@ -18,8 +18,8 @@ use crate::large_objects::{
 use crate::manifest::{Kind, Manifest};
 use crate::read::{Archive, unseal};
 use crate::sections::{
-    POST_DATA, PRE_DATA, Sorted, Statement, cut, make_side_by_side, name, referred_to, schema_of,
-    send, sort,
+    POST_DATA, PRE_DATA, Sorted, Statement, cut, is_about_owners, make_side_by_side, name,
+    referred_to, schema_of, send, sort,
 };
 use crate::sql::copy_in;
 use crate::tables::leaves_of;
@@ -48,6 +48,9 @@ pub struct RestoreOptions<'a> {
     /// Only the rows of these tables, as SQL spells them, and none of what comes behind rows: no index,
     /// no constraint, no trigger. All of it where there is nothing.
     pub only: Option<&'a [String]>,
+    /// Whether what is made is given to its owners, with its rights. Who only looks at rows needs neither, and
+    /// nothing that the tables do without: what the server refuses of it is left out.
+    pub owners: bool,
 }
 
 /// What was restored.
@@ -194,6 +197,52 @@ async fn choose(
     Ok(chosen)
 }
 
+/// Makes as much as the server lets this role make in a database that was not prepared as its platform prepares
+/// one. What counts is that the tables are there.
+async fn make_tables(
+    session: &mut Session,
+    manifest: &Manifest,
+    statements: &[Statement],
+    only: Option<&[String]>,
+) -> Result<BTreeSet<usize>, ArchiveError> {
+    // Where extensions are, and what defaults refer to.
+    for schema in &manifest.excluded_schemas {
+        let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(schema));
+        if let Err(fault) = session.run(&sql).await
+            && !fault.is_verdict()
+        {
+            return Err(fault.into());
+        }
+    }
+    let mut first = None;
+    for statement in statements {
+        match send(session, std::slice::from_ref(statement), PRE_DATA).await {
+            Ok(()) => {}
+            Err(ArchiveError::Refused { what, fault }) if fault.is_verdict() => {
+                tracing::debug!(%what, %fault, "is left out");
+                first.get_or_insert(ArchiveError::Refused { what, fault });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let mut missing = Vec::new();
+    for table in only.unwrap_or_default() {
+        let sql = format!("SELECT pg_catalog.to_regclass({})::text", literal(table));
+        let found = session.texts(&sql).await?;
+        if !found.into_iter().flatten().any(|name| name.is_some()) {
+            missing.push(table.clone());
+        }
+    }
+    match (missing.is_empty(), first) {
+        (false, Some(refused)) => Err(refused),
+        _ => choose(session, manifest, only).await,
+    }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 /// Everything but what comes behind the rows.
 async fn load(
     manifest: &Manifest,
@@ -212,10 +261,15 @@ async fn load(
         match record.kind {
             RecordKind::PreData => {
                 let sql = text(unpacker.unpack(record).await?)?;
-                let all = cut(&sql, PRE_DATA)?;
-                send(&mut session, &all, PRE_DATA).await?;
+                let mut all = cut(&sql, PRE_DATA)?;
+                if options.owners {
+                    send(&mut session, &all, PRE_DATA).await?;
+                    chosen = choose(&mut session, manifest, options.only).await?;
+                } else {
+                    all.retain(|statement| !is_about_owners(&statement.sql));
+                    chosen = make_tables(&mut session, manifest, &all, options.only).await?;
+                }
                 statements = all.len() as u64;
-                chosen = choose(&mut session, manifest, options.only).await?;
             }
             RecordKind::PostData => post_data = text(unpacker.unpack(record).await?)?,
             RecordKind::Schema => {}

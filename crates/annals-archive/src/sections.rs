@@ -159,6 +159,14 @@ pub(crate) fn name(text: &str) -> &str {
     &text[..end]
 }
 
+/// Whether a statement says who owns something, or what somebody may do with it.
+pub(crate) fn is_about_owners(sql: &str) -> bool {
+    let rights = ["GRANT ", "REVOKE ", "ALTER DEFAULT PRIVILEGES "];
+    // Without a literal, which could have these words.
+    let owner = sql.starts_with("ALTER ") && sql.contains(" OWNER TO ") && !sql.contains('\'');
+    owner || rights.iter().any(|word| sql.starts_with(word))
+}
+
 /// The table a foreign key refers to, as `pg_dump` writes it.
 pub(crate) fn referred_to(sql: &str) -> Option<&str> {
     let behind = sql.strip_prefix("ALTER TABLE ")?.split_once("ADD CONSTRAINT ")?.1;
@@ -260,6 +268,27 @@ mod tests {
         let lines = |all: &[Statement]| all.iter().map(|it| it.line).collect::<Vec<_>>();
         assert_eq!(lines(&sorted.side_by_side), [1, 7]);
         assert_eq!(lines(&sorted.in_order), [2, 5, 6]);
+    }
+
+    #[test]
+    fn owners_and_rights_are_told_from_what_they_are_of() {
+        for about in [
+            "ALTER TABLE public.t OWNER TO \"a b\";",
+            "ALTER FUNCTION public.f(a text) OWNER TO postgres;",
+            "GRANT SELECT ON TABLE public.t TO anon;",
+            "REVOKE ALL ON SCHEMA public FROM PUBLIC;",
+            "ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA public GRANT ALL ON TABLES TO anon;",
+        ] {
+            assert!(is_about_owners(about), "{about}");
+        }
+        for other in [
+            "CREATE TABLE public.t (a text);",
+            "ALTER TABLE ONLY public.t ALTER COLUMN a SET DEFAULT ' OWNER TO x'::text;",
+            "ALTER SEQUENCE public.s OWNED BY public.t.a;",
+            "CREATE FUNCTION f() RETURNS void LANGUAGE sql AS $$GRANT a TO b$$;",
+        ] {
+            assert!(!is_about_owners(other), "{other}");
+        }
     }
 
     #[test]

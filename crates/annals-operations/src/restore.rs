@@ -231,7 +231,8 @@ pub(crate) async fn into_database(
     let of_rows = archive.manifest.kind.is_of_rows();
     let names: Vec<String> = archive.manifest.tables.iter().map(|it| it.name.clone()).collect();
     let only = of_rows.then_some(names.as_slice());
-    let options = Into { spec: &place.spec, settings: place.settings, jobs: place.jobs, only };
+    let options =
+        Into { spec: &place.spec, settings: place.settings, jobs: place.jobs, only, owners: true };
     let restored =
         bring_back(archive, source, Arc::clone(key), container_id(id), &options, watcher).await?;
     let (spec, settings) = (&place.spec, &place.settings);

@@ -375,7 +375,7 @@ async fn with_scratch(
         let source =
             target.backup_store()?.open(&id.to_string()).await.map_err(ArchiveError::from)?;
         let (only, jobs) = (Some(names.as_slice()), options.jobs);
-        let into = Into { spec: &scratch, settings, jobs, only };
+        let into = Into { spec: &scratch, settings, jobs, only, owners: false };
         let restored = bring_back(&archive, source, key, container_id(id), &into, watcher).await?;
         let unequal = compare_rows(&archive, &scratch, &settings, &restored.chosen, jobs).await?;
         if !unequal.is_empty() {

@@ -115,8 +115,13 @@ pub(crate) fn restore_into(
     database: &str,
 ) -> Result<(), ArchiveError> {
     let spec = spec(&server.url()).with_database(database);
-    let options =
-        RestoreOptions { spec: &spec, settings: SessionSettings::default(), jobs: 2, only: None };
+    let options = RestoreOptions {
+        spec: &spec,
+        settings: SessionSettings::default(),
+        jobs: 2,
+        only: None,
+        owners: true,
+    };
     let source = store.open(NAME)?;
     let mut nobody = NoWatcher;
     let work = restore(archive, source, keys(7), ID, &options, &mut nobody);
