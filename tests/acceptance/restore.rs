@@ -388,3 +388,69 @@ fn a_backup_of_a_supabase_database_is_verified_brought_back_and_rehearsed() {
     run("verify --full").expect(0);
     run("log verify").expect(0);
 }
+
+#[test]
+fn a_backup_of_a_supabase_database_is_brought_into_one_beside_it() {
+    for place in ["", "event_store = \"postgres\"\n"] {
+        let server = Server::start_with(ServerOptions { supabase: true, ..Default::default() });
+        let workspace = Workspace::new(&server);
+        let config = fs::read_to_string(workspace.path("annals.toml")).unwrap();
+        workspace.write("annals.toml", config + "platform = \"supabase\"\n" + place);
+        // What the platform recommends: nothing new is open to everybody.
+        workspace.migration(
+            "1_hardened",
+            "ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA public \
+                 REVOKE ALL ON TABLES FROM anon, authenticated;\n\
+             REVOKE USAGE ON SCHEMA public FROM anon;",
+            "GRANT USAGE ON SCHEMA public TO anon;\n\
+             ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA public \
+                 GRANT ALL ON TABLES TO anon, authenticated;",
+        );
+        workspace.migration(
+            "2_orders",
+            "CREATE TABLE public.orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, \
+                 owner uuid DEFAULT auth.uid() REFERENCES auth.users (id), \
+                 key uuid DEFAULT extensions.uuid_generate_v4());\n\
+             ALTER TABLE public.orders ENABLE ROW LEVEL SECURITY;\n\
+             CREATE POLICY own ON public.orders TO authenticated USING (owner = (SELECT auth.uid()));\n\
+             ALTER PUBLICATION supabase_realtime ADD TABLE public.orders;",
+            "DROP TABLE public.orders;",
+        );
+        let run = |line: &str| workspace.annals(line).run();
+        run("migrate").expect(0);
+        server.sql(
+            "INSERT INTO auth.users (id) SELECT gen_random_uuid() FROM generate_series(1, 50); \
+             INSERT INTO public.orders (owner) SELECT id FROM auth.users, generate_series(1, 10)",
+        );
+        run("backup").expect(0);
+        run("backup verify latest --deep").expect(0).says(&["restored and compared"]);
+
+        // Its role may not make everything, and what it may make is all there.
+        run("restore latest --into beside").expect(0).says(&[
+            "is restored as database beside",
+            "all compared",
+            "this role may not make all of it; what differs:\n  extension pg_stat_statements: is missing",
+            "foreign keys to auth.users",
+            "not recorded in the log: parts of the schema were left out",
+        ]);
+        let (own, beside) = (server.url(), server.url().replace(":5432/postgres", ":5432/beside"));
+        assert_ne!(own, beside);
+        for what in [
+            "SELECT count(*), count(owner), sum(hashtext(o::text)) FROM public.orders o",
+            "SELECT polname, polqual IS NOT NULL, polroles::regrole[] FROM pg_policy",
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'orders'::regclass ORDER BY 1",
+            "SELECT pubname, tablename FROM pg_publication_tables",
+            "SELECT unnest(relacl)::text FROM pg_class WHERE relname = 'orders' ORDER BY 1",
+            "SELECT unnest(nspacl)::text FROM pg_namespace WHERE nspname = 'public' ORDER BY 1",
+            "SELECT defaclobjtype, unnest(defaclacl)::text FROM pg_default_acl WHERE defaclrole = 'postgres'::regrole ORDER BY 1, 2",
+        ] {
+            let said = psql(&own, what);
+            assert_ne!(said, "", "{what}");
+            assert_eq!(psql(&beside, what), said, "{what}");
+        }
+
+        // Rows are looked for in a database beside it, too, which needs the platform's functions.
+        server.sql("DELETE FROM public.orders WHERE id > 100");
+        run("restore latest --tables orders").expect(0).says(&["400 missing in the target"]);
+    }
+}

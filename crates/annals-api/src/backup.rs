@@ -285,6 +285,11 @@ pub struct RestoreDocument {
     /// `data` or `tables`, where the backup holds rows and not everything: there are no indexes, constraints
     /// and triggers then.
     pub rows_only: Option<String>,
+    /// Statements that were left out because the role may not do them, each with the server's words: on a
+    /// managed platform.
+    pub left_out: Vec<String>,
+    /// How the schema differs for that.
+    pub schema_differences: Vec<String>,
     /// Whether the result is in the log.
     pub recorded: bool,
     /// Why not.
@@ -306,6 +311,8 @@ impl From<&RestoreView> for RestoreDocument {
             schema_fingerprint: view.schema_fingerprint.clone(),
             schema_compared: view.schema_compared,
             rows_only: view.rows_only.clone(),
+            left_out: view.left_out.clone(),
+            schema_differences: view.schema_differences.clone(),
             recorded: view.not_recorded.is_none(),
             not_recorded: view.not_recorded.clone(),
             duration_us: view.us,

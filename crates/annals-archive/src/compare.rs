@@ -22,6 +22,8 @@ pub struct Unequal {
     pub subject: String,
     /// How.
     pub evidence: String,
+    /// Whether it is the schema, and no rows, sequences or large objects.
+    pub of_schema: bool,
 }
 
 /// What came of a comparison.
@@ -74,7 +76,7 @@ pub async fn compare(
             let (was, is) = (before.last_value, now.last_value);
             let evidence = format!("it stands at {is}, not at {was}");
             let subject = format!("sequence {}", now.name);
-            comparison.unequal.push(Unequal { subject, evidence });
+            comparison.unequal.push(Unequal { subject, evidence, of_schema: false });
         }
     }
     let mut tasks: VecDeque<Task> =
@@ -163,7 +165,7 @@ fn of_content(subject: &str, expected: &Content, found: &Content) -> Option<Uneq
         (true, false) => format!("{} rows on both sides, with other content", found.rows),
         (false, _) => format!("{} rows, the backup holds {}", found.rows, expected.rows),
     };
-    Some(Unequal { subject: subject.to_owned(), evidence })
+    Some(Unequal { subject: subject.to_owned(), evidence, of_schema: false })
 }
 
 fn of_difference(difference: &Difference) -> Unequal {
@@ -175,5 +177,5 @@ fn of_difference(difference: &Difference) -> Unequal {
             format!("differs in {}", names.join(", "))
         }
     };
-    Unequal { subject: difference.key().to_string(), evidence }
+    Unequal { subject: difference.key().to_string(), evidence, of_schema: true }
 }

@@ -16,10 +16,11 @@ use crate::large_objects::{
     CREATE_ALL, MAKE_OWNERS_TABLE, MAKE_PAGES_TABLE, OWN_ALL, OWNERS_TABLE, PAGES_TABLE, PUT_PAGES,
 };
 use crate::manifest::{Kind, Manifest};
+use crate::platform::{make_bare, make_platform};
 use crate::read::{Archive, unseal};
 use crate::sections::{
-    POST_DATA, PRE_DATA, Sorted, Statement, cut, is_about_owners, make_side_by_side, name,
-    referred_to, schema_of, send, sort,
+    POST_DATA, PRE_DATA, Sorted, Statement, cut, is_about_owners, make_side_by_side, referred_to,
+    schema_of, send, sort,
 };
 use crate::sql::copy_in;
 use crate::tables::leaves_of;
@@ -48,9 +49,24 @@ pub struct RestoreOptions<'a> {
     /// Only the rows of these tables, as SQL spells them, and none of what comes behind rows: no index,
     /// no constraint, no trigger. All of it where there is nothing.
     pub only: Option<&'a [String]>,
-    /// Whether what is made is given to its owners, with its rights. Who only looks at rows needs neither, and
-    /// nothing that the tables do without: what the server refuses of it is left out.
-    pub owners: bool,
+    /// To what extent it is the database of before.
+    pub extent: Extent,
+    /// SQL for schemas that the platform manages and the backup leaves out, statement by statement. What
+    /// the server refuses of it is left out.
+    pub platform: &'a str,
+}
+
+/// To what extent a restored database is the one of before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it. What the server refuses ends the restore.
+    Whole,
+    /// Without what takes a right this role does not have: it is told. On a managed platform no role of
+    /// a project may do everything, and yet rows and tables are all there.
+    AsAllowed,
+    /// Tables, without owners and rights, and as much besides as the server lets this role make: for who only
+    /// looks at rows.
+    Tables,
 }
 
 /// What was restored.
@@ -64,6 +80,8 @@ pub struct Restored {
     pub rows: u64,
     /// Statements of the schema.
     pub statements: u64,
+    /// What was left out because this role may not do it, each with the server's words.
+    pub left_out: Vec<String>,
 }
 
 /// Restores a container that was read through before, from `source` once more.
@@ -102,7 +120,7 @@ pub async fn restore<R: Read + Send + 'static>(
     // With nobody to take records, the reader ends.
     drop(records);
     let read = reads.await.map_err(|error| ArchiveError::Stopped(error.to_string()))?;
-    let Loaded { mut session, post_data, statements: before, chosen, outward } =
+    let Loaded { mut session, post_data, statements: before, chosen, outward, mut left_out } =
         match (read, loaded) {
             (Err(error), _) => return Err(error),
             (Ok(()), loaded) => loaded?,
@@ -114,7 +132,6 @@ pub async fn restore<R: Read + Send + 'static>(
         statements += all.len() as u64;
         all.retain(|statement| !outward.contains(statement));
         let Sorted { side_by_side, in_order } = sort(all);
-        make_room(&mut session, &in_order).await?;
         let mut sessions = vec![session];
         connect_more(&mut sessions, side_by_side.len(), options).await;
         make_side_by_side(&mut sessions, side_by_side).await?;
@@ -122,11 +139,59 @@ pub async fn restore<R: Read + Send + 'static>(
         for other in sessions {
             other.close().await;
         }
-        send(&mut session, &in_order, POST_DATA).await?;
+        send_as(&mut session, &in_order, POST_DATA, options.extent, &mut left_out).await?;
     }
     session.close().await;
     let rows = chosen.iter().map(|at| manifest.tables[*at].content.rows).sum();
-    Ok(Restored { tables: chosen.len() as u64, rows, statements, chosen })
+    Ok(Restored { tables: chosen.len() as u64, rows, statements, chosen, left_out })
+}
+
+/// Sends statements. Where not everything is to be had, one at a time: what this role may not do is left out,
+/// and what needs something that was left out. There is no table without which its rows could be.
+async fn send_as(
+    session: &mut Session,
+    statements: &[Statement],
+    name: &str,
+    extent: Extent,
+    left_out: &mut Vec<String>,
+) -> Result<(), ArchiveError> {
+    if extent == Extent::Whole {
+        return send(session, statements, name).await;
+    }
+    for statement in statements {
+        match send(session, std::slice::from_ref(statement), name).await {
+            Err(ArchiveError::Refused { fault, .. })
+                if is_forbidden(&fault)
+                    || !left_out.is_empty()
+                        && is_missing(&fault)
+                        && !statement.sql.starts_with("CREATE TABLE ") =>
+            {
+                left_out.push(told(&statement.sql, &fault));
+            }
+            sent => sent?,
+        }
+    }
+    Ok(())
+}
+
+/// Whether the server has said that this role may not.
+fn is_forbidden(fault: &Fault) -> bool {
+    const INSUFFICIENT_PRIVILEGE: &str = "42501";
+    fault.code() == Some(INSUFFICIENT_PRIVILEGE)
+}
+
+/// Whether the server does not know what a statement refers to.
+fn is_missing(fault: &Fault) -> bool {
+    // A schema, a column, a function, a table, and any other object.
+    matches!(fault.code(), Some("3F000" | "42703" | "42883" | "42P01" | "42704"))
+}
+
+/// The beginning of a statement, on one line, and what the server said of it.
+fn told(sql: &str, fault: &Fault) -> String {
+    let words: Vec<&str> = sql.split_whitespace().collect();
+    let line = words.join(" ");
+    let begins: String = line.trim_end_matches(';').chars().take(100).collect();
+    format!("{begins}: {fault}")
 }
 
 /// Makes the foreign keys to tables of schemas that are not in the backup, such as Supabase's `auth.users`, while
@@ -136,41 +201,52 @@ async fn make_outward(
     session: &mut Session,
     post_data: &str,
     excluded: &[String],
-) -> Result<Vec<Statement>, ArchiveError> {
+    extent: Extent,
+    left_out: &mut Vec<String>,
+) -> Result<Outward, ArchiveError> {
     let is_outward = |statement: &Statement| {
         let schema = referred_to(&statement.sql).and_then(schema_of);
         schema.is_some_and(|schema| excluded.contains(&schema))
     };
-    let mut outward = cut(post_data, POST_DATA)?;
-    outward.retain(is_outward);
-    if outward.is_empty() {
-        return Ok(outward);
+    let mut keys = cut(post_data, POST_DATA)?;
+    keys.retain(is_outward);
+    if keys.is_empty() {
+        return Ok(Outward::default());
     }
-    send(session, &outward, POST_DATA).await?;
-    let tables: BTreeSet<&str> =
-        outward.iter().filter_map(|statement| referred_to(&statement.sql)).collect();
+    // Rows that refer to nothing are let in by a session that may look away.
+    let look_away = "SET session_replication_role = replica; RESET session_replication_role";
+    match session.run(look_away).await {
+        Ok(()) => {}
+        Err(fault) if extent != Extent::Whole && is_forbidden(&fault) => {
+            left_out.extend(keys.iter().map(|key| told(&key.sql, &fault)));
+            return Ok(Outward { keys, are_made: false });
+        }
+        Err(fault) => {
+            let what = "rows whose foreign keys refer to what is not in the backup";
+            return Err(refused(what)(fault));
+        }
+    }
+    let before = left_out.len();
+    send_as(session, &keys, POST_DATA, extent, left_out).await?;
+    let are_made = left_out.len() - before < keys.len();
+    let tables: BTreeSet<&str> = keys.iter().filter_map(|key| referred_to(&key.sql)).collect();
     let tables: Vec<&str> = tables.into_iter().collect();
-    tracing::warn!(
-        "foreign keys to {} were made and not checked: those tables are not in the backup",
-        tables.join(", ")
-    );
-    Ok(outward)
-}
-
-/// Drops the publications that the backup brings itself. A database that was prepared as its platform
-/// prepares one has some: Supabase's `supabase_realtime`.
-async fn make_room(session: &mut Session, statements: &[Statement]) -> Result<(), ArchiveError> {
-    let rests = statements.iter().filter_map(|statement| statement.sql.strip_prefix(PUBLICATION));
-    for publication in rests.map(name) {
-        // Where there is none of that name, nobody is told.
-        let drop = format!("DROP PUBLICATION IF EXISTS {publication}");
-        session.run(&drop).await.map_err(refused(format!("the publication {publication}")))?;
+    if are_made {
+        tracing::warn!(
+            "foreign keys to {} were made and not checked: those tables are not in the backup",
+            tables.join(", ")
+        );
     }
-    Ok(())
+    Ok(Outward { keys, are_made })
 }
 
-/// How `pg_dump` makes a publication.
-const PUBLICATION: &str = "CREATE PUBLICATION ";
+/// Foreign keys to what is not in the backup.
+#[derive(Default)]
+struct Outward {
+    keys: Vec<Statement>,
+    /// Whether some of them are there, so that rows must not be checked.
+    are_made: bool,
+}
 
 /// A database without what comes behind the rows.
 struct Loaded {
@@ -178,8 +254,9 @@ struct Loaded {
     post_data: String,
     statements: u64,
     chosen: BTreeSet<usize>,
-    /// Of what comes behind the rows, what is there already.
+    /// Of what comes behind the rows, what is there already, or cannot be.
     outward: Vec<Statement>,
+    left_out: Vec<String>,
 }
 
 async fn choose(
@@ -205,15 +282,6 @@ async fn make_tables(
     statements: &[Statement],
     only: Option<&[String]>,
 ) -> Result<BTreeSet<usize>, ArchiveError> {
-    // Where extensions are, and what defaults refer to.
-    for schema in &manifest.excluded_schemas {
-        let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(schema));
-        if let Err(fault) = session.run(&sql).await
-            && !fault.is_verdict()
-        {
-            return Err(fault.into());
-        }
-    }
     let mut first = None;
     for statement in statements {
         match send(session, std::slice::from_ref(statement), PRE_DATA).await {
@@ -239,10 +307,6 @@ async fn make_tables(
     }
 }
 
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
 /// Everything but what comes behind the rows.
 async fn load(
     manifest: &Manifest,
@@ -253,7 +317,7 @@ async fn load(
     let mut session = connect(options).await?;
     let mut chosen = BTreeSet::new();
     let mut unpacker = Unpacker::default();
-    let (mut post_data, mut statements) = (String::new(), 0);
+    let (mut post_data, mut statements, mut left_out) = (String::new(), 0, Vec::new());
     watcher.begins(Phase::Schema, 0);
     let mut first = None;
     let mut owners: Vec<u8> = Vec::new();
@@ -262,12 +326,18 @@ async fn load(
             RecordKind::PreData => {
                 let sql = text(unpacker.unpack(record).await?)?;
                 let mut all = cut(&sql, PRE_DATA)?;
-                if options.owners {
-                    send(&mut session, &all, PRE_DATA).await?;
-                    chosen = choose(&mut session, manifest, options.only).await?;
-                } else {
+                if !options.platform.is_empty() {
+                    // Where extensions are, and what defaults and policies refer to.
+                    make_platform(&mut session, &manifest.excluded_schemas, options.platform)
+                        .await?;
+                    make_bare(&mut session).await?;
+                }
+                if options.extent == Extent::Tables {
                     all.retain(|statement| !is_about_owners(&statement.sql));
                     chosen = make_tables(&mut session, manifest, &all, options.only).await?;
+                } else {
+                    send_as(&mut session, &all, PRE_DATA, options.extent, &mut left_out).await?;
+                    chosen = choose(&mut session, manifest, options.only).await?;
                 }
                 statements = all.len() as u64;
             }
@@ -285,23 +355,32 @@ async fn load(
         make_large_objects(&mut session, &owners).await?;
     }
     let outward = match options.only {
-        Some(_) => Vec::new(),
-        None => make_outward(&mut session, &post_data, &manifest.excluded_schemas).await?,
+        Some(_) => Outward::default(),
+        None => {
+            let (excluded, extent) = (&manifest.excluded_schemas, options.extent);
+            make_outward(&mut session, &post_data, excluded, extent, &mut left_out).await?
+        }
     };
     let bytes = chosen.iter().map(|at| manifest.tables[*at].content.bytes).sum();
     watcher.begins(Phase::Load, bytes);
     if let Some(first) = first {
-        let unchecked = !outward.is_empty();
+        let unchecked = outward.are_made;
         load_rows(manifest, &chosen, (first, records), unchecked, options, watcher).await?;
     }
     if manifest.large_objects.is_some() && options.only.is_none() {
         // Their owners last: who is none of them may not write to them.
-        session.run(OWN_ALL).await.map_err(refused("large objects' owners and rights"))?;
+        let what = "large objects' owners and rights";
+        match session.run(OWN_ALL).await {
+            Err(fault) if options.extent != Extent::Whole && is_forbidden(&fault) => {
+                left_out.push(told(what, &fault));
+            }
+            owned => owned.map_err(refused(what))?,
+        }
     }
     if options.only.is_none() {
         set_sequences(&mut session, manifest).await?;
     }
-    Ok(Loaded { session, post_data, statements, chosen, outward })
+    Ok(Loaded { session, post_data, statements, chosen, outward: outward.keys, left_out })
 }
 
 async fn connect(options: &RestoreOptions<'_>) -> Result<Session, ArchiveError> {

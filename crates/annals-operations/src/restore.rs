@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use annals_archive::{
-    Archive, ArchiveError, Comparison, RestoreOptions as Into, Unequal, Watcher, compare,
+    Archive, ArchiveError, Comparison, Extent, RestoreOptions as Into, Unequal, Watcher, compare,
     compare_rows, restore as bring_back,
 };
 use annals_backup::KeyEncryptionKey;
 use annals_events::{BackupDepth, BackupId, BackupVerified, CheckOutcome};
 use annals_executor::Interrupt;
 use annals_postgres::sandbox::{Lifetime, Likeness, Sandbox, SandboxOptions};
-use annals_postgres::{ConnectionSpec, Session, SessionSettings};
+use annals_postgres::{ConnectionSpec, Platform, Session, SessionSettings};
 
 use crate::backup_keys::KeyReader;
 use crate::backups::{Around, BackupTrouble, container_id, read_all, record, resolve_full};
@@ -61,6 +61,11 @@ pub struct RestoreView {
     /// The scope of the backup, where it holds rows and not everything: nothing of what comes behind rows
     /// was made.
     pub rows_only: Option<String>,
+    /// What was left out because the role may not do it, each with the server's words: on a managed
+    /// platform.
+    pub left_out: Vec<String>,
+    /// How the schema differs for that.
+    pub schema_differences: Vec<String>,
     /// Why the result is not in the log, if it is not.
     pub not_recorded: Option<String>,
     /// How long it took, in microseconds.
@@ -98,7 +103,13 @@ pub async fn restore(
     let made = make(&mut server, &target, &archive, &name, &options.into).await;
     let made = match made {
         Ok(()) => {
-            let place = Place { spec: spec.with_database(&name), settings, jobs: options.jobs };
+            // A project's role is no superuser on a platform that has one for itself.
+            let extent = match target.platform {
+                Platform::Plain => Extent::Whole,
+                Platform::Supabase => Extent::AsAllowed,
+            };
+            let (spec, jobs) = (spec.with_database(&name), options.jobs);
+            let place = Place { spec, settings, jobs, extent };
             let work = into_database(&target, &archive, id, &key, &place, watcher);
             tokio::select! {
                 biased;
@@ -109,7 +120,7 @@ pub async fn restore(
         Err(failure) => Err(failure),
     };
     let named = match made {
-        Ok(comparison) if comparison.unequal.is_empty() => {
+        Ok(brought) if brought.comparison.unequal.is_empty() => {
             let rename = format!(
                 "BEGIN; {}; ALTER DATABASE {} RENAME TO {}; COMMIT",
                 archive.manifest.comment_sql(&name),
@@ -121,13 +132,13 @@ pub async fn restore(
                 // Where the connection is gone, so is the transaction.
                 let _ = server.roll_back().await;
             }
-            renamed.map(|()| comparison).map_err(open::fault(&target))
+            renamed.map(|()| brought).map_err(open::fault(&target))
         }
-        Ok(comparison) => Err(BackupTrouble::NotEqual(told(&comparison.unequal)).into()),
+        Ok(brought) => Err(BackupTrouble::NotEqual(told(&brought.comparison.unequal)).into()),
         Err(failure) => Err(failure),
     };
-    let comparison = match named {
-        Ok(comparison) => comparison,
+    let Brought { comparison, left_out, differences } = match named {
+        Ok(brought) => brought,
         Err(failure) => {
             drop_database(&mut server, &name).await;
             server.close().await;
@@ -146,11 +157,15 @@ pub async fn restore(
         schema_fingerprint: archive.manifest.schema_fingerprint.clone(),
         schema_compared: comparison.schema_compared,
         rows_only: kind.is_of_rows().then(|| kind.as_str().to_owned()),
+        left_out,
+        schema_differences: differences,
         not_recorded: None,
         us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
     };
     if catalog.get(id).is_none() {
         view.not_recorded = Some("the log does not know this backup".to_owned());
+    } else if !view.left_out.is_empty() {
+        view.not_recorded = Some("parts of the schema were left out".to_owned());
     } else if comparison.schema_compared {
         let (depth, result) = (BackupDepth::Restored, CheckOutcome::Passed);
         let event = BackupVerified { backup: id, depth, result };
@@ -191,11 +206,17 @@ pub(crate) async fn make(
     // Before it is there: nobody takes it for one that nobody needs.
     scratch::hold(server, name).await?;
     for (at, sql) in archive.manifest.create_sql(name).into_iter().enumerate() {
-        let made = server.run(&sql).await;
-        made.map_err(|fault| ArchiveError::Refused {
-            what: "the database itself".to_owned(),
-            fault,
-        })?;
+        match server.run(&sql).await {
+            Ok(()) => {}
+            // An owner or a setting that takes a superuser, where a project has none.
+            Err(fault) if at > 0 && target.platform != Platform::Plain && fault.is_verdict() => {
+                tracing::warn!("the database is made without: {sql} ({fault})");
+            }
+            Err(fault) => {
+                let what = "the database itself".to_owned();
+                return Err(ArchiveError::Refused { what, fault }.into());
+            }
+        }
         if at == 0 {
             scratch::mark(server, target, name).await?;
         }
@@ -217,6 +238,18 @@ pub(crate) struct Place {
     pub(crate) spec: ConnectionSpec,
     pub(crate) settings: SessionSettings,
     pub(crate) jobs: usize,
+    pub(crate) extent: Extent,
+}
+
+/// What has come of a backup in a database.
+#[derive(Default)]
+pub(crate) struct Brought {
+    /// What is not as it was, and should be.
+    pub(crate) comparison: Comparison,
+    /// What this role may not make.
+    pub(crate) left_out: Vec<String>,
+    /// How the schema differs for that.
+    pub(crate) differences: Vec<String>,
 }
 
 pub(crate) async fn into_database(
@@ -226,24 +259,31 @@ pub(crate) async fn into_database(
     key: &Arc<Vec<KeyEncryptionKey>>,
     place: &Place,
     watcher: &mut dyn Watcher,
-) -> Result<Comparison, Failure> {
+) -> Result<Brought, Failure> {
     let source = target.backup_store()?.open(&id.to_string()).await.map_err(ArchiveError::from)?;
     let of_rows = archive.manifest.kind.is_of_rows();
     let names: Vec<String> = archive.manifest.tables.iter().map(|it| it.name.clone()).collect();
     let only = of_rows.then_some(names.as_slice());
-    let options =
-        Into { spec: &place.spec, settings: place.settings, jobs: place.jobs, only, owners: true };
+    let Place { spec, settings, jobs, extent } = place;
+    let (jobs, extent, platform) = (*jobs, *extent, target.platform.schemas_sql());
+    let options = Into { spec, settings: *settings, jobs, only, extent, platform };
     let restored =
         bring_back(archive, source, Arc::clone(key), container_id(id), &options, watcher).await?;
-    let (spec, settings) = (&place.spec, &place.settings);
     if of_rows {
         // There are tables without what comes behind rows: their rows are what can be compared.
-        let unequal = compare_rows(archive, spec, settings, &restored.chosen, place.jobs).await?;
+        let unequal = compare_rows(archive, spec, settings, &restored.chosen, jobs).await?;
         let (tables, rows) = (restored.tables, restored.rows);
-        return Ok(Comparison { unequal, schema_compared: false, tables, rows });
+        let comparison = Comparison { unequal, schema_compared: false, tables, rows };
+        return Ok(Brought { comparison, ..Brought::default() });
     }
-    let compared = compare(archive, spec, settings, &target.scope, place.jobs, watcher);
-    Ok(compared.await?)
+    let comparing = compare(archive, spec, settings, &target.scope, jobs, watcher);
+    let (mut comparison, left_out) = (comparing.await?, restored.left_out);
+    let mut of_schema = Vec::new();
+    if !left_out.is_empty() {
+        (of_schema, comparison.unequal) =
+            comparison.unequal.into_iter().partition(|unequal| unequal.of_schema);
+    }
+    Ok(Brought { comparison, left_out, differences: told(&of_schema) })
 }
 
 /// Restores a backup on a private server of the same major version, and says what is not as it was.
@@ -337,8 +377,10 @@ pub(crate) async fn on_sandbox(
         })?;
     }
     session.close().await;
-    let place = Place { spec: sandbox.superuser_spec(DATABASE), settings, jobs };
-    let comparison = into_database(target, archive, id, key, &place, watcher).await?;
+    let extent = Extent::Whole;
+    let place = Place { spec: sandbox.superuser_spec(DATABASE), settings, jobs, extent };
+    let Brought { comparison, .. } =
+        into_database(target, archive, id, key, &place, watcher).await?;
     let notes = unlike.into_iter().map(|unlike| {
         format!("the private server is not like the target: {} ({})", unlike.what, unlike.reason)
     });

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use annals_archive::{
-    Allowed, Archive, ArchiveError, Kind, PutBack, RestoreOptions as Into, RowDifferences,
+    Allowed, Archive, ArchiveError, Extent, Kind, PutBack, RestoreOptions as Into, RowDifferences,
     RowSearch, TableForm, TableName, TablePair, Watcher, compare_rows, find_rows,
     obstacles_in_target, pair, parse_table_names, put_back, restore as bring_back, stage_rows,
     table_form, tables_named,
@@ -375,7 +375,8 @@ async fn with_scratch(
         let source =
             target.backup_store()?.open(&id.to_string()).await.map_err(ArchiveError::from)?;
         let (only, jobs) = (Some(names.as_slice()), options.jobs);
-        let into = Into { spec: &scratch, settings, jobs, only, owners: false };
+        let (extent, platform) = (Extent::Tables, target.platform.schemas_sql());
+        let into = Into { spec: &scratch, settings, jobs, only, extent, platform };
         let restored = bring_back(&archive, source, key, container_id(id), &into, watcher).await?;
         let unequal = compare_rows(&archive, &scratch, &settings, &restored.chosen, jobs).await?;
         if !unequal.is_empty() {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use annals_archive::{ArchiveError, Watcher, count_tables, read_as_named};
+use annals_archive::{ArchiveError, Extent, Watcher, count_tables, read_as_named};
 use annals_events::{
     AdoptionBasis, AdoptionEvidence, BackupDepth, BackupId, BackupVerified, BaselineAdopted,
     CheckOutcome, Digest, Direction, Event, FileStanding, LeafHash, Recorded, RestoreStarted,
@@ -26,7 +26,7 @@ use crate::error::Failure;
 use crate::home::LogHome;
 use crate::logs::ReadLog;
 use crate::open::{self, Opened, Recovered};
-use crate::restore::{Place, drop_database, into_database, make, told};
+use crate::restore::{Brought, Place, drop_database, into_database, make, told};
 use crate::restore_gate::{self, RestoreGate, RestoreRight};
 use crate::scratch;
 use crate::swap::{self, Stage};
@@ -540,9 +540,10 @@ async fn prepare(
     let archive = read_all(target, id, &key, watcher, interrupt).await?;
     make(beside, target, &archive, name, name).await?;
     let settings = annals_postgres::SessionSettings { lock_timeout_ms: 0, ..Default::default() };
-    let place = Place { spec: spec.with_database(name), settings, jobs };
+    let place = Place { spec: spec.with_database(name), settings, jobs, extent: Extent::Whole };
     let work = async {
-        let comparison = into_database(target, &archive, id, &key, &place, watcher).await?;
+        let Brought { comparison, .. } =
+            into_database(target, &archive, id, &key, &place, watcher).await?;
         if !comparison.unequal.is_empty() {
             return Err(BackupTrouble::NotEqual(told(&comparison.unequal)).into());
         }

@@ -46,6 +46,16 @@ impl Platform {
         }
     }
 
+    /// The part of the preparation that makes the schemas the platform manages. A role that is no
+    /// superuser may send it, statement by statement, to a database of its own, on a server of this
+    /// platform, and leave out what the server refuses.
+    pub const fn schemas_sql(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Supabase => crate::sandbox::SUPABASE_SCHEMAS_SQL,
+        }
+    }
+
     /// Schemas the platform manages: not part of a project's own schema.
     ///
     /// Supabase's list follows the schemas its own dump leaves out

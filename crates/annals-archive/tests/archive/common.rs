@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use annals_archive::{
-    Archive, ArchiveError, CaptureOptions, Comparison, FileStore, Kind, Manifest, NoWatcher,
-    RestoreOptions, capture, compare, read_through, restore,
+    Archive, ArchiveError, CaptureOptions, Comparison, Extent, FileStore, Kind, Manifest,
+    NoWatcher, RestoreOptions, capture, compare, read_through, restore,
 };
 use annals_backup::{BackupId, KeyEncryptionKey, Receipt, SealParams, seal};
 use annals_postgres::sandbox::ServerPlaces;
@@ -120,7 +120,8 @@ pub(crate) fn restore_into(
         settings: SessionSettings::default(),
         jobs: 2,
         only: None,
-        owners: true,
+        extent: Extent::Whole,
+        platform: "",
     };
     let source = store.open(NAME)?;
     let mut nobody = NoWatcher;

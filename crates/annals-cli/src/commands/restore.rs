@@ -248,6 +248,11 @@ fn human(document: &RestoreDocument) -> String {
         style::count(rows, "row"),
         style::duration(document.duration_us)
     );
+    // Some statements make one thing, and some make nothing that counts.
+    match document.schema_differences.as_slice() {
+        [] => text.push_str(&listed("left out, for this role may not do it", &document.left_out)),
+        some => text.push_str(&listed("this role may not make all of it; what differs", some)),
+    }
     if let Some(scope) = &document.rows_only {
         text.push_str(&note(&format!(
             "it is a backup of {scope}: rows and their tables are there, and no indexes, constraints \

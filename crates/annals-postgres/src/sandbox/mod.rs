@@ -24,4 +24,8 @@ pub use server::{Lifetime, Sandbox, SandboxOptions, default_folder, lock_folder}
 pub use template::cache_folder;
 
 /// Makes a plain PostgreSQL look like Supabase to migrations: roles, `auth`, `storage`, grants.
-pub(crate) const SUPABASE_SQL: &str = include_str!("supabase.sql");
+pub(crate) const SUPABASE_SQL: &str =
+    concat!(include_str!("supabase.sql"), "\n", include_str!("supabase_schemas.sql"));
+
+/// The part of it that is about schemas a project does not manage.
+pub(crate) const SUPABASE_SCHEMAS_SQL: &str = include_str!("supabase_schemas.sql");
