@@ -513,3 +513,24 @@ fn many_rows_come_back_in_little_memory() {
     println!("120000 rows, at most {peak_kib} KiB");
     shop.is_sound();
 }
+
+#[test]
+fn a_type_of_a_schema_that_others_manage_is_there_where_rows_are_looked_for() {
+    let server = Server::start();
+    server.sql("CREATE DATABASE shop");
+    let url = server.url().rsplit_once('/').unwrap().0.to_owned() + "/shop";
+    psql(&url, "CREATE SCHEMA theirs; CREATE EXTENSION citext SCHEMA theirs");
+    let workspace = Workspace::with_url(&url);
+    let config = std::fs::read_to_string(workspace.path("annals.toml")).unwrap();
+    workspace.write("annals.toml", config + "\n[schemas]\nmanaged = [\"theirs\"]\n");
+    let up = "CREATE TABLE people (id int PRIMARY KEY, mail theirs.citext);";
+    workspace.migration("1_people", up, "DROP TABLE people;");
+    let shop = Shop { server, workspace, url };
+    shop.run("migrate").expect(0);
+    shop.sql("INSERT INTO people VALUES (1, 'A@shop'), (2, 'B@shop')");
+    shop.run("backup").expect(0);
+    shop.sql("DELETE FROM people WHERE id = 2");
+    shop.put_back("people", "");
+    assert_eq!(shop.sql("SELECT mail FROM people ORDER BY id"), "A@shop\nB@shop");
+    shop.is_sound();
+}

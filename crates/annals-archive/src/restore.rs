@@ -161,10 +161,8 @@ async fn send_as(
     for statement in statements {
         match send(session, std::slice::from_ref(statement), name).await {
             Err(ArchiveError::Refused { fault, .. })
-                if is_forbidden(&fault)
-                    || !left_out.is_empty()
-                        && is_missing(&fault)
-                        && !statement.sql.starts_with("CREATE TABLE ") =>
+                if !makes_table(&statement.sql)
+                    && (is_forbidden(&fault) || !left_out.is_empty() && is_missing(&fault)) =>
             {
                 left_out.push(told(&statement.sql, &fault));
             }
@@ -178,6 +176,10 @@ async fn send_as(
 fn is_forbidden(fault: &Fault) -> bool {
     const INSUFFICIENT_PRIVILEGE: &str = "42501";
     fault.code() == Some(INSUFFICIENT_PRIVILEGE)
+}
+
+fn makes_table(sql: &str) -> bool {
+    sql.starts_with("CREATE TABLE ") || sql.starts_with("CREATE UNLOGGED TABLE ")
 }
 
 /// Whether the server does not know what a statement refers to.
@@ -200,13 +202,13 @@ fn told(sql: &str, fault: &Fault) -> String {
 async fn make_outward(
     session: &mut Session,
     post_data: &str,
-    excluded: &[String],
+    manifest: &Manifest,
     extent: Extent,
     left_out: &mut Vec<String>,
 ) -> Result<Outward, ArchiveError> {
     let is_outward = |statement: &Statement| {
         let schema = referred_to(&statement.sql).and_then(schema_of);
-        schema.is_some_and(|schema| excluded.contains(&schema))
+        schema.is_some_and(|schema| manifest.excluded_schemas.contains(&schema))
     };
     let mut keys = cut(post_data, POST_DATA)?;
     keys.retain(is_outward);
@@ -215,7 +217,11 @@ async fn make_outward(
     }
     // Rows that refer to nothing are let in by a session that may look away.
     let look_away = "SET session_replication_role = replica; RESET session_replication_role";
-    match session.run(look_away).await {
+    let allowed = match manifest.rows() {
+        0 => Ok(()),
+        _ => session.run(look_away).await,
+    };
+    match allowed {
         Ok(()) => {}
         Err(fault) if extent != Extent::Whole && is_forbidden(&fault) => {
             left_out.extend(keys.iter().map(|key| told(&key.sql, &fault)));
@@ -326,10 +332,12 @@ async fn load(
             RecordKind::PreData => {
                 let sql = text(unpacker.unpack(record).await?)?;
                 let mut all = cut(&sql, PRE_DATA)?;
-                if !options.platform.is_empty() {
+                let (excluded, platform) = (&manifest.excluded_schemas, options.platform);
+                if !platform.is_empty() || options.extent == Extent::Tables {
                     // Where extensions are, and what defaults and policies refer to.
-                    make_platform(&mut session, &manifest.excluded_schemas, options.platform)
-                        .await?;
+                    make_platform(&mut session, excluded, platform).await?;
+                }
+                if !platform.is_empty() {
                     make_bare(&mut session).await?;
                 }
                 if options.extent == Extent::Tables {
@@ -357,8 +365,8 @@ async fn load(
     let outward = match options.only {
         Some(_) => Outward::default(),
         None => {
-            let (excluded, extent) = (&manifest.excluded_schemas, options.extent);
-            make_outward(&mut session, &post_data, excluded, extent, &mut left_out).await?
+            let extent = options.extent;
+            make_outward(&mut session, &post_data, manifest, extent, &mut left_out).await?
         }
     };
     let bytes = chosen.iter().map(|at| manifest.tables[*at].content.bytes).sum();
