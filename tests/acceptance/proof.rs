@@ -63,6 +63,36 @@ fn from_a_copy_of_the_target_a_migration_meets_what_only_the_target_has() {
 }
 
 #[test]
+fn a_rehearsal_on_a_copy_of_a_supabase_target_begins_as_it_is_there() {
+    let server = Server::start_with(ServerOptions { supabase: true, ..Default::default() });
+    let workspace = Workspace::new(&server);
+    let config = std::fs::read_to_string(workspace.path("annals.toml")).unwrap();
+    workspace.write("annals.toml", config + "platform = \"supabase\"\n");
+    workspace.migration(
+        "1_orders",
+        "ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA public REVOKE ALL ON TABLES FROM anon;\n\
+         REVOKE USAGE ON SCHEMA public FROM anon;\n\
+         CREATE TABLE public.orders (id int PRIMARY KEY, \
+             owner uuid DEFAULT auth.uid() REFERENCES auth.users (id));\n\
+         ALTER TABLE public.orders ENABLE ROW LEVEL SECURITY;\n\
+         CREATE POLICY own ON public.orders TO authenticated USING (owner = (SELECT auth.uid()));\n\
+         ALTER PUBLICATION supabase_realtime ADD TABLE public.orders;",
+        "DROP TABLE public.orders;",
+    );
+    workspace.annals("migrate").run().expect(0);
+    workspace.migration(
+        "2_items",
+        "CREATE TABLE public.items (id int, of_order int REFERENCES public.orders);",
+        "DROP TABLE public.items;",
+    );
+    let shown = workspace.annals("proof --from target --json --no-record").run().expect(0).json();
+    assert_eq!(verdicts(&shown), ["exact"]);
+    let notes: Vec<&Value> = shown["notes"].as_array().unwrap().iter().collect();
+    let unlike: Vec<_> = notes.iter().filter(|note| note.to_string().contains("cop")).collect();
+    assert!(unlike.is_empty(), "{unlike:?}");
+}
+
+#[test]
 fn a_rehearsal_shows_locks_rewrites_and_what_would_be_lost() {
     let server = Server::start();
     let workspace = Workspace::new(&server);

@@ -4,6 +4,7 @@ use annals_postgres::{DumpProgram, SchemaScope, Section, Session, read_schema_in
 use annals_schema::Snapshot;
 
 use crate::error::ArchiveError;
+use crate::platform::make_bare;
 use crate::restore::SETTINGS;
 use crate::sections::{POST_DATA, PRE_DATA, cut, is_set_by_us};
 
@@ -34,7 +35,8 @@ const IS_THERE: [&str; 5] = ["42P06", "42P07", "42710", "42723", "42P16"];
 /// Copies the schema `from` sees into the database of `to`, statement by statement. What is refused
 /// there is left out and told, beside the picture of the schema as of the same snapshot.
 ///
-/// `from` is only read, in a transaction of its own that ends here.
+/// `from` is only read, in a transaction of its own that ends here. What the platform of `to` gives a new
+/// database is taken back first: `from` says what has become of it.
 ///
 /// # Errors
 ///
@@ -59,6 +61,7 @@ pub async fn copy_schema(
     from.roll_back().await?;
     let (picture, before, behind) = read?;
     to.run(SETTINGS).await?;
+    make_bare(to).await?;
     let mut left = Vec::new();
     for (sql, name) in [(before, PRE_DATA), (behind, POST_DATA)] {
         for statement in cut(&sql, name)? {
