@@ -189,6 +189,32 @@ fn what_is_killed_without_its_log_is_settled_with_it() {
 }
 
 #[test]
+fn a_journal_that_goes_on_after_its_merge_was_killed_is_in_the_log_once() {
+    for merge_point in ["journal_in_log", "journal_in_ledger"] {
+        let server = Server::start();
+        let workspace = shop(&server);
+        away(&workspace);
+        run(&workspace, &format!("{EMERGENCY} --to 3")).expect(0);
+        back(&workspace);
+        workspace.annals("status").env("ANNALS_FAILPOINT", merge_point).run().expect(-1);
+        // The log goes away once more, and what was not put away is taken up.
+        away(&workspace);
+        run(&workspace, &format!("{EMERGENCY} --to 2")).expect(0);
+        assert_eq!(tables(&server), ["a", "b"], "{merge_point}");
+        back(&workspace);
+        run(&workspace, "status").expect(0);
+        all_is_well(&server, &workspace);
+        let history = changes(&workspace);
+        assert_eq!(history[history.len() - 3..], ["applied 4", "rolled back 4", "rolled back 3"]);
+        let kinds = workspace.kinds();
+        let twice = kinds.iter().filter(|kind| *kind == "break_glass_used").count();
+        assert_eq!(twice, 2, "{merge_point}: what was added is said to be added");
+        run(&workspace, "migrate").expect(0);
+        all_is_well(&server, &workspace);
+    }
+}
+
+#[test]
 fn a_run_that_was_killed_before_its_log_went_away_is_settled_first() {
     let server = Server::start();
     let workspace = shop(&server);

@@ -282,9 +282,16 @@ pub(crate) async fn merge(
     let news: Vec<&Recorded> =
         events.iter().filter(|recorded| is_news(&recorded.event, &adoptions)).collect();
     let digest = digest(journal)?;
-    let from = match opened.book().journals.get(&digest) {
-        Some(seq) => seq.0,
-        None => append(opened, journal, &news, digest, &adoptions).await?,
+    let (from, count) = match opened.book().journals.get(&digest) {
+        Some(seq) => (seq.0, news.len()),
+        None => {
+            // Of a journal that went on after a merge was cut short, the beginning is there.
+            let known = places(target, &news).await?;
+            let mut missing = news.clone();
+            missing.retain(|recorded| !known.contains_key(&recorded.id));
+            let from = append(opened, journal, &missing, digest, &adoptions).await?;
+            (from, missing.len())
+        }
     };
     failpoint::hit("journal_in_log");
     let places = places(target, &news).await?;
@@ -323,7 +330,7 @@ pub(crate) async fn merge(
     tracing::warn!(
         "an emergency went without this log: its journal is events {from} to {} now, and is kept in {} \
          (SHA-256 {digest}); somebody else must look at it: annals status",
-        from + news.len() as u64,
+        from + count as u64,
         kept.display()
     );
     Ok(())
