@@ -40,6 +40,20 @@ struct Team {
     production: Server,
 }
 
+impl Drop for Team {
+    /// The machine of a job is thrown away, and with it the private server that `ci test` has started there.
+    fn drop(&mut self) {
+        let workspace = self.path("machine/checkout").join(self.below);
+        if workspace.join("annals.toml").exists() {
+            let stop =
+                Command::new(program()).current_dir(workspace).args(["sandbox", "stop"]).output();
+            if !stop.as_ref().is_ok_and(|stop| stop.status.success()) {
+                eprintln!("the private server of a job goes on: {stop:?}");
+            }
+        }
+    }
+}
+
 /// What came of a job.
 struct Job {
     /// The step that failed.
