@@ -3,18 +3,18 @@
 
 use annals_postgres::Session;
 
+use crate::catalog::quoted;
 use crate::error::ArchiveError;
 use crate::sections::cut;
 
 /// Takes back what the platform gives a project in a new database: default privileges, rights to `public`,
 /// publications. The backup brings what the project has made of them.
 pub(crate) async fn make_bare(session: &mut Session) -> Result<(), ArchiveError> {
-    let sql = "SELECT pg_catalog.format('ALTER DEFAULT PRIVILEGES FOR ROLE %I%s REVOKE ALL ON %s FROM %s', \
+    let sql = "SELECT pg_catalog.format('ALTER DEFAULT PRIVILEGES FOR ROLE %I IN SCHEMA %s REVOKE ALL ON %s FROM %s', \
             pg_catalog.pg_get_userbyid(d.defaclrole), \
-            CASE WHEN d.defaclnamespace = 0 THEN '' \
-                ELSE pg_catalog.format(' IN SCHEMA %s', d.defaclnamespace::pg_catalog.regnamespace) END, \
+            d.defaclnamespace::pg_catalog.regnamespace, \
             CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN 'SEQUENCES' WHEN 'f' THEN 'FUNCTIONS' \
-                WHEN 'T' THEN 'TYPES' ELSE 'SCHEMAS' END, \
+                ELSE 'TYPES' END, \
             CASE a.grantee WHEN 0 THEN 'PUBLIC' \
                 ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(a.grantee)) END) \
         FROM pg_catalog.pg_default_acl d, LATERAL pg_catalog.aclexplode(d.defaclacl) a \
@@ -27,12 +27,8 @@ pub(crate) async fn make_bare(session: &mut Session) -> Result<(), ArchiveError>
         SELECT pg_catalog.format('DROP PUBLICATION %I', pubname) FROM pg_catalog.pg_publication";
     for row in session.texts(sql).await? {
         for sql in row.into_iter().flatten() {
-            match session.run(&sql).await {
-                Err(fault) if !fault.is_verdict() => return Err(fault.into()),
-                // Then the comparison tells.
-                Err(fault) => tracing::debug!(%sql, %fault, "is left as it is"),
-                Ok(()) => {}
-            }
+            // What is refused, a comparison tells.
+            attempt(session, &sql).await?;
         }
     }
     Ok(())
@@ -62,8 +58,4 @@ async fn attempt(session: &mut Session, sql: &str) -> Result<(), ArchiveError> {
         }
         run => Ok(run?),
     }
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

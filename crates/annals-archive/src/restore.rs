@@ -120,18 +120,13 @@ pub async fn restore<R: Read + Send + 'static>(
     // With nobody to take records, the reader ends.
     drop(records);
     let read = reads.await.map_err(|error| ArchiveError::Stopped(error.to_string()))?;
-    let Loaded { mut session, post_data, statements: before, chosen, outward, mut left_out } =
-        match (read, loaded) {
-            (Err(error), _) => return Err(error),
-            (Ok(()), loaded) => loaded?,
-        };
-    let mut statements = before;
+    let Loaded { mut session, behind, statements, chosen, mut left_out } = match (read, loaded) {
+        (Err(error), _) => return Err(error),
+        (Ok(()), loaded) => loaded?,
+    };
     if options.only.is_none() {
         watcher.begins(Phase::Indexes, 0);
-        let mut all = cut(&post_data, POST_DATA)?;
-        statements += all.len() as u64;
-        all.retain(|statement| !outward.contains(statement));
-        let Sorted { side_by_side, in_order } = sort(all);
+        let Sorted { side_by_side, in_order } = sort(behind);
         let mut sessions = vec![session];
         connect_more(&mut sessions, side_by_side.len(), options).await;
         make_side_by_side(&mut sessions, side_by_side).await?;
@@ -196,24 +191,25 @@ fn told(sql: &str, fault: &Fault) -> String {
     format!("{begins}: {fault}")
 }
 
-/// Makes the foreign keys to tables of schemas that are not in the backup, such as Supabase's `auth.users`, while
-/// there are no rows: the rows they refer to may be missing here, and nothing could make the keys
-/// behind the rows.
+/// Whether a statement makes a foreign key to a table of a schema that is not in the backup, such as Supabase's
+/// `auth.users`.
+fn is_outward(statement: &Statement, excluded: &[String]) -> bool {
+    let schema = referred_to(&statement.sql).and_then(schema_of);
+    schema.is_some_and(|schema| excluded.contains(&schema))
+}
+
+/// Makes foreign keys to what is not in the backup while there are no rows: the rows they refer to may be
+/// missing here, and nothing could make the keys behind the rows. Says whether some of them are there, so
+/// that rows must not be checked.
 async fn make_outward(
     session: &mut Session,
-    post_data: &str,
+    keys: &[Statement],
     manifest: &Manifest,
     extent: Extent,
     left_out: &mut Vec<String>,
-) -> Result<Outward, ArchiveError> {
-    let is_outward = |statement: &Statement| {
-        let schema = referred_to(&statement.sql).and_then(schema_of);
-        schema.is_some_and(|schema| manifest.excluded_schemas.contains(&schema))
-    };
-    let mut keys = cut(post_data, POST_DATA)?;
-    keys.retain(is_outward);
+) -> Result<bool, ArchiveError> {
     if keys.is_empty() {
-        return Ok(Outward::default());
+        return Ok(false);
     }
     // Rows that refer to nothing are let in by a session that may look away.
     let look_away = "SET session_replication_role = replica; RESET session_replication_role";
@@ -225,7 +221,7 @@ async fn make_outward(
         Ok(()) => {}
         Err(fault) if extent != Extent::Whole && is_forbidden(&fault) => {
             left_out.extend(keys.iter().map(|key| told(&key.sql, &fault)));
-            return Ok(Outward { keys, are_made: false });
+            return Ok(false);
         }
         Err(fault) => {
             let what = "rows whose foreign keys refer to what is not in the backup";
@@ -233,7 +229,7 @@ async fn make_outward(
         }
     }
     let before = left_out.len();
-    send_as(session, &keys, POST_DATA, extent, left_out).await?;
+    send_as(session, keys, POST_DATA, extent, left_out).await?;
     let are_made = left_out.len() - before < keys.len();
     let tables: BTreeSet<&str> = keys.iter().filter_map(|key| referred_to(&key.sql)).collect();
     let tables: Vec<&str> = tables.into_iter().collect();
@@ -243,25 +239,17 @@ async fn make_outward(
             tables.join(", ")
         );
     }
-    Ok(Outward { keys, are_made })
-}
-
-/// Foreign keys to what is not in the backup.
-#[derive(Default)]
-struct Outward {
-    keys: Vec<Statement>,
-    /// Whether some of them are there, so that rows must not be checked.
-    are_made: bool,
+    Ok(are_made)
 }
 
 /// A database without what comes behind the rows.
 struct Loaded {
     session: Session,
-    post_data: String,
+    /// What comes behind the rows, and is not there yet.
+    behind: Vec<Statement>,
+    /// Statements of the schema, those behind the rows among them.
     statements: u64,
     chosen: BTreeSet<usize>,
-    /// Of what comes behind the rows, what is there already, or cannot be.
-    outward: Vec<Statement>,
     left_out: Vec<String>,
 }
 
@@ -362,17 +350,20 @@ async fn load(
     if !owners.is_empty() && options.only.is_none() {
         make_large_objects(&mut session, &owners).await?;
     }
-    let outward = match options.only {
-        Some(_) => Outward::default(),
-        None => {
-            let extent = options.extent;
-            make_outward(&mut session, &post_data, manifest, extent, &mut left_out).await?
-        }
-    };
+    let (mut behind, mut unchecked) = (Vec::new(), false);
+    if options.only.is_none() {
+        behind = cut(&post_data, POST_DATA)?;
+        statements += behind.len() as u64;
+        let (keys, others) = behind
+            .into_iter()
+            .partition::<Vec<_>, _>(|statement| is_outward(statement, &manifest.excluded_schemas));
+        behind = others;
+        unchecked =
+            make_outward(&mut session, &keys, manifest, options.extent, &mut left_out).await?;
+    }
     let bytes = chosen.iter().map(|at| manifest.tables[*at].content.bytes).sum();
     watcher.begins(Phase::Load, bytes);
     if let Some(first) = first {
-        let unchecked = outward.are_made;
         load_rows(manifest, &chosen, (first, records), unchecked, options, watcher).await?;
     }
     if manifest.large_objects.is_some() && options.only.is_none() {
@@ -388,7 +379,7 @@ async fn load(
     if options.only.is_none() {
         set_sequences(&mut session, manifest).await?;
     }
-    Ok(Loaded { session, post_data, statements, chosen, outward: outward.keys, left_out })
+    Ok(Loaded { session, behind, statements, chosen, left_out })
 }
 
 async fn connect(options: &RestoreOptions<'_>) -> Result<Session, ArchiveError> {
