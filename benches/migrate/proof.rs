@@ -93,7 +93,8 @@ fn fill(workspace: &Workspace, count: usize) {
 pub(crate) fn print(options: &Options) {
     let server = Server::start();
     println!(
-        "up, down and up again with psql; annals: medians of interleaved rounds (lowest–highest)"
+        "up, down and up again with psql; annals, in as many databases as it takes and in one: medians of \
+         interleaved rounds (lowest–highest)"
     );
     let sizes = options.sizes.clone().unwrap_or_else(|| vec![10, 100, 300]);
     for count in sizes {
@@ -111,35 +112,41 @@ fn measure(server: &Server, count: usize, rounds: usize) {
     let workspace = Workspace::new(server);
     fill(&workspace, count);
     let folder = workspace.folder();
-    let (mut ours, mut floor) = (Vec::new(), Vec::new());
+    let (mut ours, mut alone, mut floor) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
         let database = format!("p{count}_{round}");
         fresh_database(server, &database);
         let url = with_database(&server.url(), &database);
-        let mut proof = annals(folder, &url, "proof");
-        proof.arg("--no-record");
+        let proof = |arguments: &[&str]| {
+            let mut proof = annals(folder, &url, "proof");
+            proof.arg("--no-record").args(arguments);
+            proof
+        };
         let mut psql = Command::new(psql_itself());
         psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", "all.sql", "-d", &url]);
         psql.env("PGOPTIONS", "-c client_min_messages=warning").current_dir(folder);
         // The rehearsal only reads the target, and is first on the empty one.
-        ours.push(with_sessions(server, || run(&proof)));
+        ours.push(with_sessions(server, || run(&proof(&[]))));
+        alone.push(with_sessions(server, || run(&proof(&["--jobs", "1"]))));
         floor.push(with_sessions(server, || run(&psql)));
         drop_database(server, &database);
     }
-    let pairs = || ours.iter().zip(&floor);
     let wall = |(used, _): &(Used, f64)| used.wall.as_secs_f64();
     let cpu = |(used, server): &(Used, f64)| used.cpu.as_secs_f64() + server;
-    let ratio = Spread::of(pairs().map(|(ours, floor)| wall(ours) / wall(floor)));
-    let ratio_of_cpu = Spread::of(pairs().map(|(ours, floor)| cpu(ours) / cpu(floor)));
+    let to_floor = |ours: &[(Used, f64)], of: &dyn Fn(&(Used, f64)) -> f64| {
+        Spread::of(ours.iter().zip(&floor).map(|(ours, floor)| of(ours) / of(floor)))
+    };
     let median = |of: &dyn Fn(&(Used, f64)) -> f64, all: &[(Used, f64)]| {
         Spread::of(all.iter().map(of)).median
     };
-    println!(
-        "{count:>5} migrations, {rounds} rounds: wall {ratio}, CPU of client and server {ratio_of_cpu}"
-    );
-    for (who, all) in [("annals", &ours), ("psql", &floor)] {
+    println!("{count:>5} migrations, {rounds} rounds");
+    for (who, all) in [("annals", &ours), ("in one database", &alone)] {
+        let (wall, cpu) = (to_floor(all, &wall), to_floor(all, &cpu));
+        println!("      {who:<15} wall {wall}, CPU of client and server {cpu}");
+    }
+    for (who, all) in [("annals", &ours), ("in one database", &alone), ("psql", &floor)] {
         let (wall, cpu) = (median(&wall, all), median(&cpu, all));
-        println!("      {who:<7} wall {wall:>8.3} s   CPU {cpu:>7.3} s");
+        println!("      {who:<15} wall {wall:>8.3} s   CPU {cpu:>7.3} s");
     }
 }
 

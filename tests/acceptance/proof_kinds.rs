@@ -1,7 +1,7 @@
 //! Rollbacks that are wrong, each in another way, and what names each of them.
 
 use annals_testkit::{Server, Workspace};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A wrong rollback: what is there before, the migration, its rollback, and what is not as it was.
 struct Wrong {
@@ -294,7 +294,7 @@ fn a_wrong_rollback_of_any_kind_is_caught_and_names_the_object() {
     for (n, wrong) in WRONG.iter().enumerate() {
         workspace.migration(&format!("{}_wrong", n + 2), wrong.up, wrong.down);
     }
-    let proof = workspace.annals("proof --json").run().expect(17).json();
+    let proof = workspace.annals("proof --json --jobs 3").run().expect(17).json();
     let steps = proof["steps"].as_array().unwrap();
     assert_eq!(steps.len(), WRONG.len() + 1);
     assert_eq!(steps[0]["verdict"], "irreversible");
@@ -313,4 +313,75 @@ fn a_wrong_rollback_of_any_kind_is_caught_and_names_the_object() {
     assert_eq!(server.value("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "0");
     let recorded = workspace.kinds().iter().filter(|kind| *kind == "proof_recorded").count();
     assert_eq!(recorded, WRONG.len() + 1);
+    // In one database the same is seen of all of them as in several at a time.
+    let alone = workspace.annals("proof --json --no-record --jobs 1").run().expect(17).json();
+    assert_eq!((&proof["lanes"], &alone["lanes"]), (&json!(3), &json!(1)));
+    assert_eq!(without_times(&proof["steps"]), without_times(&alone["steps"]));
+}
+
+/// A document without durations.
+fn without_times(document: &Value) -> Value {
+    match document {
+        Value::Object(fields) => {
+            let others = fields.iter().filter(|(name, _)| !name.ends_with("us"));
+            others.map(|(name, value)| (name.clone(), without_times(value))).collect()
+        }
+        Value::Array(values) => values.iter().map(without_times).collect(),
+        other => other.clone(),
+    }
+}
+
+#[test]
+fn lanes_that_fail_or_contradict_each_other_end_as_one_lane_does() {
+    let server = Server::start();
+    let workspace = Workspace::new(&server);
+    let table = |n: usize| {
+        let (up, down) = (format!("CREATE TABLE t{n} (id int);"), format!("DROP TABLE t{n};"));
+        workspace.migration(&format!("{n}_t"), &up, &down);
+    };
+    (1..=6).for_each(table);
+    let same_with = |lanes: u64, exit: i32| {
+        let proof = |jobs: u64| {
+            let jobs = format!("proof --json --no-record --jobs {jobs}");
+            workspace.annals(&jobs).run().expect(exit).json()
+        };
+        let (one, several) = (proof(1), proof(3));
+        assert_eq!((&one["lanes"], &several["lanes"]), (&json!(1), &json!(lanes)));
+        for part in ["steps", "not_reached"] {
+            assert_eq!(without_times(&several[part]), without_times(&one[part]));
+        }
+        several
+    };
+    let all = same_with(3, 0);
+    let chains = all["steps"].as_array().unwrap().iter().map(|step| &step["chain"]);
+    assert_eq!(chains.collect::<Vec<_>>(), ["exact"; 6]);
+    workspace.annals("proof --no-record --jobs 2").run().expect(0).says(&["in 2 databases"]);
+    // A migration that fails ends a lane before others, and the last one.
+    for n in [3, 6] {
+        workspace.write(&format!("migrations/{n}_t.sql"), "SELECT 1 / 0;");
+        let failed = same_with(3, 17);
+        assert_eq!(failed["steps"].as_array().unwrap().len(), n);
+        assert_eq!(failed["not_reached"].as_array().unwrap().len(), 6 - n);
+        table(n);
+    }
+    // What differs in the chain is counted from the schema the lanes have left together.
+    workspace.write("rollbacks/2_t_rollback.sql", "ALTER TABLE t2 RENAME TO t_two;");
+    same_with(3, 17);
+    // Another schema each time: the lanes do not meet.
+    workspace.migration("2_t", "CREATE VIEW t2 AS SELECT 'now'::timestamp AS at;", "DROP VIEW t2;");
+    let verdicts = |jobs: u64| {
+        let jobs = format!("proof --json --no-record --jobs {jobs}");
+        let proof = workspace.annals(&jobs).run().expect(0).json();
+        let steps = proof["steps"].as_array().unwrap().iter();
+        let told = steps.map(|step| [step["verdict"].clone(), step["chain"].clone()]);
+        (proof["lanes"].clone(), told.collect::<Vec<_>>())
+    };
+    assert_eq!(verdicts(3), (json!(1), vec![[json!("exact"), json!("exact")]; 6]));
+    // A role belongs to the server, and the words do not tell.
+    workspace.migration(
+        "2_t",
+        "DO $$ BEGIN EXECUTE 'CREATE ' || 'ROLE lane_r'; END $$;",
+        "DO $$ BEGIN EXECUTE 'DROP ' || 'ROLE lane_r'; END $$;",
+    );
+    same_with(1, 0);
 }

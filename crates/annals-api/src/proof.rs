@@ -68,6 +68,9 @@ pub struct RehearsalDocument {
     pub notes: Vec<String>,
     /// How long all of it took.
     pub us: u64,
+    /// In how many databases it was rehearsed side by side: durations are those of a server that had so
+    /// much to do.
+    pub lanes: u64,
     /// The process's exit code.
     pub exit_code: u8,
 }
@@ -107,6 +110,7 @@ impl From<&ProofView> for RehearsalDocument {
             recorded: view.recorded,
             notes: view.notes.clone(),
             us: view.us,
+            lanes: view.rehearsal.lanes,
             exit_code: code.code(),
         }
     }

@@ -397,6 +397,7 @@ pub async fn ci_test(
         batch: Batch::default(),
         no_record: !options.record,
         from: ProofFrom::Empty,
+        jobs: None,
     };
     let view = proof(environment, &proof_options, audience, interrupt).await?;
     report.server_version = Some(view.server_version.clone());

@@ -15,6 +15,8 @@ use annals_proof::{
     Audience, Batch, Item, Place, PlaceError, Rehearsal, RehearsalOptions, StepProof, rehearse,
 };
 
+use tokio::sync::Mutex;
+
 use crate::config::{ProofDemand, ProofPolicy};
 use crate::environment::Environment;
 use crate::error::{Failure, LogFailure, TargetFailure};
@@ -60,6 +62,9 @@ pub struct ProofOptions {
     pub no_record: bool,
     /// What it begins with.
     pub from: ProofFrom,
+    /// How many databases are rehearsed in side by side at most; as many as there are processors, where
+    /// there is enough to do, if none.
+    pub jobs: Option<usize>,
 }
 
 /// What came of it.
@@ -96,7 +101,8 @@ const START: &str = "annals_start";
 /// A private server that goes with this value.
 struct Stage {
     sandbox: Sandbox,
-    databases: Databases,
+    /// One at a time makes or drops one.
+    databases: Mutex<Databases>,
 }
 
 impl Place for Stage {
@@ -104,15 +110,16 @@ impl Place for Stage {
         self.sandbox.database_spec(database)
     }
 
-    async fn copy(&mut self, from: &str, to: &str) -> Result<(), PlaceError> {
-        self.databases.create_from(from, to).await.map_err(|error| PlaceError {
+    async fn copy(&self, from: &str, to: &str) -> Result<(), PlaceError> {
+        self.databases.lock().await.create_from(from, to).await.map_err(|error| PlaceError {
             what: format!("clone {from}"),
             reason: error.to_string(),
         })
     }
 
-    async fn discard(&mut self, database: &str) -> Result<(), PlaceError> {
-        self.databases.drop(database).await.map_err(|error| PlaceError {
+    async fn discard(&self, database: &str) -> Result<(), PlaceError> {
+        let mut databases = self.databases.lock().await;
+        Databases::drop(&mut databases, database).await.map_err(|error| PlaceError {
             what: format!("drop {database}"),
             reason: error.to_string(),
         })
@@ -150,7 +157,7 @@ pub async fn proof(
     let policy = policy(&workspace, &target);
     let mut notes = Vec::new();
     let began = std::time::Instant::now();
-    let mut stage = set_up(environment, &workspace, &target, &known, &set, &mut notes).await?;
+    let stage = set_up(environment, &workspace, &target, &known, &set, &mut notes).await?;
     if options.from == ProofFrom::Target && !items.is_empty() {
         let into = (&stage.sandbox, START);
         notes.extend(copy_target(environment, &workspace, &target, into).await?);
@@ -160,8 +167,9 @@ pub async fn proof(
         scope: &target.scope,
         batch: options.batch,
         start: START,
+        lanes: lanes(options.jobs, &items),
     };
-    let rehearsing = rehearse(&mut stage, &items, &rehearsal_options, audience);
+    let rehearsing = rehearse(&stage, &items, &rehearsal_options, audience);
     let mut rehearsal = tokio::select! {
         done = rehearsing => done?,
         () = interrupt.wait() => return Err(Failure::Interrupted),
@@ -173,7 +181,7 @@ pub async fn proof(
     }
     let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     let server_version = stage.sandbox.version().to_owned();
-    stage.databases.close().await;
+    stage.databases.into_inner().close().await;
     drop(stage.sandbox);
     let recorded = match options.no_record || rehearsal.steps.is_empty() {
         true => 0,
@@ -183,6 +191,20 @@ pub async fn proof(
     };
     let target = target.name;
     Ok(ProofView { target, server_version, rehearsal, policy, recorded, notes, us })
+}
+
+/// Lanes a rehearsal has by itself, at most: each is one more session that works all the time.
+const LANES: usize = 4;
+
+/// What a lane proves at least, for that more than making its databases is saved.
+const OF_A_LANE: usize = 12;
+
+fn lanes(asked: Option<usize>, items: &[Item<'_>]) -> usize {
+    asked.unwrap_or_else(|| {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let proven = items.iter().filter(|item| item.prove).count();
+        processors.min(LANES).min(proven / OF_A_LANE).max(1)
+    })
 }
 
 /// What is wrong with files is said of all of them at once.
@@ -330,7 +352,7 @@ async fn set_up(
     notes.extend(unlike.into_iter().map(|unlike| {
         format!("the sandbox is not like the target: {} ({})", unlike.what, unlike.reason)
     }));
-    Ok(Stage { sandbox, databases })
+    Ok(Stage { sandbox, databases: Mutex::new(databases) })
 }
 
 /// Roles the target has, files may name, and no file makes: without rights, and nobody logs in as one.

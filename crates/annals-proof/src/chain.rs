@@ -51,74 +51,87 @@ pub(crate) struct Link<'g, 'a> {
     pub(crate) undo: Undo,
 }
 
-/// One link goes down and is committed: why it cannot, or what is there behind it. Where it is one
-/// transaction, `open` is the next one, so that what is written can be followed.
-async fn step_down(
-    session: &mut Session,
-    reader: &mut SchemaReader,
-    group: &Group<'_>,
-    open: &mut bool,
-) -> Result<(Option<FileFailure>, Option<Snapshot>), RehearsalError> {
-    let mut relations = Relations::default();
-    if !(group.is_transactional() && group.members.len() == 1) {
-        if std::mem::take(open) {
-            session.roll_back().await?;
-        }
-        let back = group.down(session, Manner::Committing, Eyes::Closed, &mut relations).await?;
-        return Ok(match back.failure {
-            Some(failure) => (Some(failure), None),
-            None => (None, Some(reader.read(session).await?)),
-        });
-    }
-    if !std::mem::replace(open, true) {
-        session.run("BEGIN").await?;
-    }
-    let back = group.down(session, Manner::Inside, Eyes::Closed, &mut relations).await?;
-    if let Some(failure) = back.failure {
-        session.roll_back().await?;
-        return Ok((Some(failure), None));
-    }
-    if let Err(fault) = reader.turn(session).await {
-        check_alive(&fault)?;
-        return Ok((Some(group.refused(&fault)), None));
-    }
-    Ok((None, Some(reader.read_inside(session).await?)))
+/// What is there behind a step down, or why it could not be taken.
+pub(crate) enum Below {
+    There(Snapshot),
+    Fails(Option<FileFailure>),
 }
 
-/// Goes down from the newest link on; one place for each that was reached, newest first.
-///
-/// `top` is the schema all of them have left.
-pub(crate) async fn go_down(
-    session: &mut Session,
-    reader: &mut SchemaReader,
-    links: &[Link<'_, '_>],
-    top: &Snapshot,
-) -> Result<Vec<ChainPlace>, RehearsalError> {
-    let (mut places, mut above) = (Vec::new(), BTreeSet::new());
-    // Only where something differs does it matter what exactly there was.
-    let mut expected: Option<Snapshot> = None;
-    let mut open = false;
-    for (at, link) in links.iter().enumerate().rev() {
-        let (failure, found) = step_down(session, reader, link.group, &mut open).await?;
-        let Some(found) = found else {
-            places.push(ChainPlace {
-                verdict: ProofVerdict::RollbackFails,
-                differences: Vec::new(),
-                failure,
+/// The way down, newest link first.
+#[derive(Debug, Default)]
+pub(crate) struct Descent {
+    /// One for each link that was reached, newest first.
+    pub(crate) places: Vec<ChainPlace>,
+    /// Whether the session is in a transaction that goes on from the last picture.
+    pub(crate) open: bool,
+    /// What differed behind the link before.
+    above: BTreeSet<(&'static str, String)>,
+    /// What should be there; only where something differs does it matter what exactly.
+    expected: Option<Snapshot>,
+}
+
+impl Descent {
+    /// One link goes down and is committed. Where it is one transaction, `open` is the next one, so that
+    /// what is written can be followed.
+    pub(crate) async fn step(
+        &mut self,
+        session: &mut Session,
+        reader: &mut SchemaReader,
+        group: &Group<'_>,
+    ) -> Result<Below, RehearsalError> {
+        let mut relations = Relations::default();
+        if !(group.is_transactional() && group.members.len() == 1) {
+            if std::mem::take(&mut self.open) {
+                session.roll_back().await?;
+            }
+            let back =
+                group.down(session, Manner::Committing, Eyes::Closed, &mut relations).await?;
+            return Ok(match back.failure {
+                Some(failure) => Below::Fails(Some(failure)),
+                None => Below::There(reader.read(session).await?),
             });
-            break;
+        }
+        if !std::mem::replace(&mut self.open, true) {
+            session.run("BEGIN").await?;
+        }
+        let back = group.down(session, Manner::Inside, Eyes::Closed, &mut relations).await?;
+        if let Some(failure) = back.failure {
+            session.roll_back().await?;
+            self.open = false;
+            return Ok(Below::Fails(Some(failure)));
+        }
+        if let Err(fault) = reader.turn(session).await {
+            check_alive(&fault)?;
+            self.open = false;
+            return Ok(Below::Fails(Some(group.refused(&fault))));
+        }
+        Ok(Below::There(reader.read_inside(session).await?))
+    }
+
+    /// Says of the link `at` what is below it, all later ones having been judged. `top` is the schema
+    /// the links have left. Whether the way goes on.
+    pub(crate) fn judge(
+        &mut self,
+        links: &[Link<'_, '_>],
+        at: usize,
+        top: &Snapshot,
+        below: Below,
+    ) -> bool {
+        let place = |verdict, differences, failure| ChainPlace { verdict, differences, failure };
+        let (link, found) = match below {
+            Below::There(found) => (&links[at], found),
+            Below::Fails(failure) => {
+                self.places.push(place(ProofVerdict::RollbackFails, Vec::new(), failure));
+                return false;
+            }
         };
         if found.fingerprint().digest == link.before {
-            expected = None;
-            above.clear();
-            places.push(ChainPlace {
-                verdict: ProofVerdict::Exact,
-                differences: Vec::new(),
-                failure: None,
-            });
-            continue;
+            self.expected = None;
+            self.above.clear();
+            self.places.push(place(ProofVerdict::Exact, Vec::new(), None));
+            return true;
         }
-        let was = match expected.take() {
+        let was = match self.expected.take() {
             Some(behind) => link.undo.applied_to(&behind),
             None => {
                 let later = links[at + 1..].iter().rev();
@@ -133,10 +146,11 @@ pub(crate) async fn go_down(
             Likeness::ColumnOrder | Likeness::Equal => ProofVerdict::ColumnOrder,
         };
         let named = |found: &ObjectDifference| (found.kind, found.name.clone());
-        let new = differences.iter().filter(|found| !above.contains(&named(found))).cloned();
-        places.push(ChainPlace { verdict, differences: new.collect(), failure: None });
-        above = differences.iter().map(named).collect();
-        expected = Some(was);
+        let new = differences.iter().filter(|found| !self.above.contains(&named(found)));
+        let new = new.cloned().collect();
+        self.places.push(place(verdict, new, None));
+        self.above = differences.iter().map(named).collect();
+        self.expected = Some(was);
+        true
     }
-    Ok(places)
 }

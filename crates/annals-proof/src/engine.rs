@@ -1,92 +1,54 @@
-//! The rehearsal itself.
+//! One database on its way forward.
 //!
-//! Everything goes forward once, in one database. What can be undone by `ROLLBACK` is rehearsed
+//! Everything goes forward once. What can be undone by `ROLLBACK` is rehearsed
 //! there, in transactions; that way concludes nothing but "all is well". Whatever else is seen there,
 //! and what cannot run in a transaction, is rehearsed again as a run would do it, with commits, in
 //! clones of the database as it was.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use annals_events::{Digest, ProofVerdict, Version};
 use annals_migrations::Migration;
-use annals_postgres::{SchemaReader, SchemaScope, Session, SessionSettings, read_schema};
+use annals_postgres::{SchemaReader, Session, SessionSettings, read_schema};
 use annals_schema::Snapshot;
 
-use crate::chain::{Link, Undo, go_down};
+use crate::chain::{Below, Descent};
 use crate::errand::{Eyes, check_alive};
-use crate::group::{Group, Manner, Walk, declared};
+use crate::group::{Group, Manner, Walk};
 use crate::judge::{Likeness, Seen, judge};
 use crate::place::{Place, RehearsalError};
+use crate::rehearsal::{Item, RehearsalOptions};
 use crate::relations::Relations;
 use crate::report::{
-    ChainPlace, FileFailure, FileSeen, ObjectDifference, REPORT_FORMAT, Rehearsal, RowsReport,
-    StepProof, likeness,
+    FileFailure, FileSeen, ObjectDifference, REPORT_FORMAT, RowsReport, StepProof, likeness,
 };
 use crate::sample::prepare_tables;
 use crate::scale::{ScaleReport, at_scale};
-use crate::touched::{Touched, is_followed, with_rows};
+use crate::touched::{Touched, with_rows};
 
-/// What is proven together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Batch {
-    /// Each migration alone.
-    #[default]
-    Single,
-    /// Each alone; where one differs, the smallest group of neighbours that mirrors exactly.
-    Auto,
-    /// So many together.
-    Of(usize),
+/// The databases of a lane.
+pub(crate) struct Names {
+    /// The one that goes forward.
+    pub(crate) main: String,
+    clone: String,
+    other: String,
+}
+
+impl Names {
+    /// Those of lane `at`, from 0.
+    pub(crate) fn of_lane(at: usize) -> Self {
+        let lane = if at == 0 { String::new() } else { format!("_{}", at + 1) };
+        let name = |end: &str| format!("annals_proof{lane}{end}");
+        Self { main: name(""), clone: name("_clone"), other: name("_other") }
+    }
+
+    pub(crate) fn all(&self) -> [&str; 3] {
+        [&self.main, &self.clone, &self.other]
+    }
 }
 
 /// The largest group that is tried where a migration differs alone.
 const LARGEST_GROUP: usize = 5;
-
-/// A migration on the way.
-#[derive(Debug, Clone, Copy)]
-pub struct Item<'a> {
-    /// The migration.
-    pub migration: &'a Migration,
-    /// Whether it is to be proven, or only to be there for those behind it.
-    pub prove: bool,
-}
-
-/// How a rehearsal goes.
-#[derive(Debug, Clone, Copy)]
-pub struct RehearsalOptions<'a> {
-    /// The workspace's folder.
-    pub folder: &'a Path,
-    /// Which schemas are the project's own.
-    pub scope: &'a SchemaScope,
-    /// What is proven together.
-    pub batch: Batch,
-    /// The database to begin with; it is left as it is, and nobody is in it.
-    pub start: &'a str,
-}
-
-/// Who watches a rehearsal.
-pub trait Audience {
-    /// Migration `at` of `of` comes next, from 0.
-    fn next(&mut self, migration: &Migration, at: usize, of: usize) {
-        let _ = (migration, at, of);
-    }
-
-    /// The whole chain goes down.
-    fn chain(&mut self, of: usize) {
-        let _ = of;
-    }
-}
-
-/// Nobody watches.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoAudience;
-
-impl Audience for NoAudience {}
-
-/// The databases a rehearsal makes.
-const MAIN: &str = "annals_proof";
-const CLONE: &str = "annals_proof_clone";
-const OTHER: &str = "annals_proof_other";
 
 const APPLICATION: &str = "annals/proof";
 
@@ -102,150 +64,15 @@ async fn connect<P: Place>(place: &P, database: &str) -> Result<Session, Rehears
     Ok(session)
 }
 
-/// Rehearses `items` in order.
-///
-/// # Errors
-///
-/// When the sandbox fails, or a migration that only has to be there does.
-pub async fn rehearse<P: Place>(
-    place: &mut P,
-    items: &[Item<'_>],
-    options: &RehearsalOptions<'_>,
-    audience: &mut impl Audience,
-) -> Result<Rehearsal, RehearsalError> {
-    for database in [MAIN, CLONE, OTHER] {
-        place.discard(database).await?;
-    }
-    place.copy(options.start, MAIN).await?;
-    let done = rehearse_in(place, items, options, audience).await;
-    for database in [MAIN, CLONE, OTHER] {
-        place.discard(database).await?;
-    }
-    done
-}
-
-async fn rehearse_in<P: Place>(
-    place: &mut P,
-    items: &[Item<'_>],
-    options: &RehearsalOptions<'_>,
-    audience: &mut impl Audience,
-) -> Result<Rehearsal, RehearsalError> {
-    let groups = groups(items, options)?;
-    let session = connect(place, MAIN).await?;
-    let server_major = session.facts().major();
-    let alone = items.iter().all(|item| is_followed(item.migration));
-    let mut stage = Stage {
-        relations: Relations::default(),
-        reader: reader(options, alone),
-        alone,
-        now: None,
-        place,
-        options: *options,
-        session: Some(session),
-        open: false,
-    };
-    let (mut proven, mut links, mut failed) = (Vec::new(), Vec::new(), None);
-    let of = items.len();
-    let mut at = 0;
-    for (group, prove) in &groups {
-        audience.next(group.members[0], at, of);
-        at += group.members.len();
-        if !prove {
-            stage.forward(group).await?;
-            continue;
-        }
-        let before = stage.now().await?.clone();
-        let (proofs, applied) = stage.prove(group).await?;
-        proven.extend(proofs);
-        if !applied {
-            failed = Some(at);
-            break;
-        }
-        let after = stage.now().await?;
-        let undo = Undo::between(&before, after);
-        links.push(Link { group, before: before.fingerprint().digest, undo });
-    }
-    let whole = failed.is_none() && is_contiguous(&groups);
-    if whole && !links.is_empty() {
-        audience.chain(links.len());
-        let can_go_back =
-            |link: &Link<'_, '_>| link.group.irreversible.is_none() && link.group.has_downs();
-        let from = links.iter().rposition(|link| !can_go_back(link)).map_or(0, |at| at + 1);
-        let top = stage.now().await?.clone();
-        let mut reader = stage.take_reader();
-        let session = stage.session().await?;
-        let places = go_down(session, &mut reader, &links[from..], &top).await?;
-        stage.leave().await;
-        let reached = links.iter().rev().map(|link| link.group);
-        note_chain(&mut proven, reached.zip(places));
-    }
-    if options.batch == Batch::Auto {
-        stage.find_groups(items, &mut proven).await?;
-    }
-    stage.leave().await;
-    let not_reached = items.iter().skip(failed.unwrap_or(of)).filter(|item| item.prove);
-    let not_reached =
-        not_reached.map(|item| (item.migration.version.clone(), item.migration.name.clone()));
-    Ok(Rehearsal { steps: proven, not_reached: not_reached.collect(), server_major })
-}
-
 fn reader(options: &RehearsalOptions<'_>, alone: bool) -> SchemaReader {
     let scope = options.scope.clone();
     if alone { SchemaReader::alone(scope) } else { SchemaReader::preparing(scope) }
 }
 
-/// Whatever is proven stands together, at the end.
-fn is_contiguous(groups: &[(Group<'_>, bool)]) -> bool {
-    let first = groups.iter().position(|(_, prove)| *prove).unwrap_or(groups.len());
-    groups[first..].iter().all(|(_, prove)| *prove)
-}
-
-fn note_chain<'g, 'a: 'g>(
-    proven: &mut [StepProof],
-    places: impl Iterator<Item = (&'g Group<'a>, ChainPlace)>,
-) {
-    for (group, place) in places {
-        let versions = group.versions();
-        for proof in proven.iter_mut().filter(|proof| versions.contains(&proof.version)) {
-            proof.chain = Some(place.clone());
-        }
-    }
-}
-
-/// Cuts the way into what is proven together.
-fn groups<'a>(
-    items: &[Item<'a>],
-    options: &RehearsalOptions<'a>,
-) -> Result<Vec<(Group<'a>, bool)>, RehearsalError> {
-    let size = match options.batch {
-        Batch::Of(size) => size.max(1),
-        Batch::Single | Batch::Auto => 1,
-    };
-    let mut groups: Vec<(Vec<&'a Migration>, bool)> = Vec::new();
-    for item in items {
-        let joins = |(members, prove): &(Vec<&Migration>, bool)| {
-            let has_way_back =
-                |migration: &Migration| migration.down.is_some() && declared(migration).is_none();
-            *prove
-                && item.prove
-                && members.len() < size
-                && has_way_back(item.migration)
-                && members.iter().all(|member| has_way_back(member))
-        };
-        match groups.last_mut().filter(|group| joins(group)) {
-            Some((members, _)) => members.push(item.migration),
-            None => groups.push((vec![item.migration], item.prove)),
-        }
-    }
-    let made = groups
-        .into_iter()
-        .map(|(members, prove)| Ok((Group::new(&members, options.folder)?, prove)));
-    made.collect()
-}
-
 /// The main database on its way forward.
-struct Stage<'p, 'a, P: Place> {
-    place: &'p mut P,
+pub(crate) struct Stage<'p, 'a, P: Place> {
+    place: &'p P,
+    names: &'p Names,
     options: RehearsalOptions<'a>,
     /// None while somebody clones the database.
     session: Option<Session>,
@@ -258,6 +85,8 @@ struct Stage<'p, 'a, P: Place> {
     alone: bool,
     /// The schema as it is, where it has been read.
     now: Option<Snapshot>,
+    /// Whether clones have left roles behind.
+    pub(crate) has_dropped_roles: bool,
 }
 
 /// What was seen of a group that went up, down and up.
@@ -277,9 +106,30 @@ struct Sight {
     notes: Vec<String>,
 }
 
-impl<P: Place> Stage<'_, '_, P> {
+impl<'p, 'a, P: Place> Stage<'p, 'a, P> {
+    /// A database that is there, as it is to begin with.
+    pub(crate) fn new(
+        place: &'p P,
+        names: &'p Names,
+        options: RehearsalOptions<'a>,
+        alone: bool,
+    ) -> Self {
+        Self {
+            place,
+            names,
+            relations: Relations::default(),
+            reader: reader(&options, alone),
+            alone,
+            now: None,
+            options,
+            session: None,
+            open: false,
+            has_dropped_roles: false,
+        }
+    }
+
     /// The session, outside of transactions.
-    async fn session(&mut self) -> Result<&mut Session, RehearsalError> {
+    pub(crate) async fn session(&mut self) -> Result<&mut Session, RehearsalError> {
         let open = std::mem::take(&mut self.open);
         let session = self.session_in(open).await?;
         if open {
@@ -301,13 +151,13 @@ impl<P: Place> Stage<'_, '_, P> {
     async fn session_in(&mut self, open: bool) -> Result<&mut Session, RehearsalError> {
         if self.session.is_none() {
             debug_assert!(!open, "invariant: a transaction is one of a session");
-            self.session = Some(connect(self.place, MAIN).await?);
+            self.session = Some(connect(self.place, &self.names.main).await?);
         }
         Ok(self.session.as_mut().expect("it was made above"))
     }
 
     /// The schema of the main database.
-    async fn now(&mut self) -> Result<&Snapshot, RehearsalError> {
+    pub(crate) async fn now(&mut self) -> Result<&Snapshot, RehearsalError> {
         if self.now.is_none() {
             let mut reader = self.take_reader();
             let session = self.session().await?;
@@ -322,7 +172,23 @@ impl<P: Place> Stage<'_, '_, P> {
         std::mem::replace(&mut self.reader, reader(&self.options, self.alone))
     }
 
-    async fn leave(&mut self) {
+    /// Takes a step down the chain.
+    pub(crate) async fn step_down(
+        &mut self,
+        descent: &mut Descent,
+        group: &Group<'_>,
+    ) -> Result<Below, RehearsalError> {
+        let mut reader = self.take_reader();
+        let session = match descent.open {
+            true => self.session_in(true).await?,
+            false => self.session().await?,
+        };
+        let below = descent.step(session, &mut reader, group).await?;
+        self.reader = reader;
+        Ok(below)
+    }
+
+    pub(crate) async fn leave(&mut self) {
         self.open = false;
         if let Some(session) = self.session.take() {
             session.close().await;
@@ -330,7 +196,7 @@ impl<P: Place> Stage<'_, '_, P> {
     }
 
     /// Applies what only has to be there.
-    async fn forward(&mut self, group: &Group<'_>) -> Result<(), RehearsalError> {
+    pub(crate) async fn forward(&mut self, group: &Group<'_>) -> Result<(), RehearsalError> {
         let mut relations = std::mem::take(&mut self.relations);
         let session = self.session().await?;
         let up = group.up(session, Manner::Committing, Eyes::Closed, &mut relations).await?;
@@ -346,12 +212,12 @@ impl<P: Place> Stage<'_, '_, P> {
     }
 
     /// Proves a group, and leaves the main database behind it; says whether it could.
-    async fn prove(&mut self, group: &Group<'_>) -> Result<(Vec<StepProof>, bool), RehearsalError> {
+    pub(crate) async fn prove(
+        &mut self,
+        group: &Group<'_>,
+    ) -> Result<(Vec<StepProof>, bool), RehearsalError> {
         let before = self.now().await?.clone();
-        let fast = match group.irreversible.is_none()
-            && group.has_downs()
-            && group.is_transactional()
-            && group.test_rows.is_none()
+        let fast = match group.leads_back() && group.is_transactional() && group.test_rows.is_none()
         {
             true => self.in_transactions(group, &before).await?,
             false => None,
@@ -464,7 +330,7 @@ impl<P: Place> Stage<'_, '_, P> {
             Ok(sight) => self.with_many_rows(group, sight).await,
             Err(error) => Err(error),
         };
-        for database in [CLONE, OTHER] {
+        for database in [&self.names.clone, &self.names.other] {
             self.place.discard(database).await?;
         }
         self.drop_other_roles(&roles).await?;
@@ -494,9 +360,9 @@ impl<P: Place> Stage<'_, '_, P> {
         let Some(asked) = group.test_rows.filter(|_| !sight.seen.up_fails) else {
             return Ok(sight);
         };
-        self.place.discard(OTHER).await?;
-        self.place.copy(MAIN, OTHER).await?;
-        let mut session = connect(self.place, OTHER).await?;
+        self.place.discard(&self.names.other).await?;
+        self.place.copy(&self.names.main, &self.names.other).await?;
+        let mut session = connect(self.place, &self.names.other).await?;
         let work = async {
             // A copy has the numbers of what it was made from.
             let then = Relations::read(&mut session).await?;
@@ -521,8 +387,8 @@ impl<P: Place> Stage<'_, '_, P> {
         group: &Group<'_>,
         before: &Snapshot,
     ) -> Result<Sight, RehearsalError> {
-        self.place.copy(MAIN, CLONE).await?;
-        let mut session = connect(self.place, CLONE).await?;
+        self.place.copy(&self.names.main, &self.names.clone).await?;
+        let mut session = connect(self.place, &self.names.clone).await?;
         let mut reader = SchemaReader::preparing(self.options.scope.clone());
         let then = Relations::read(&mut session).await?;
         let mut sight = Sight::default();
@@ -579,9 +445,9 @@ impl<P: Place> Stage<'_, '_, P> {
         sight.seen.again = likeness(&sight.again);
         let touched = Touched::of(&then, &behind, &sight.up, &sight.down);
         if !touched.is_empty() {
-            self.place.discard(OTHER).await?;
-            self.place.copy(MAIN, OTHER).await?;
-            let mut session = connect(self.place, OTHER).await?;
+            self.place.discard(&self.names.other).await?;
+            self.place.copy(&self.names.main, &self.names.other).await?;
+            let mut session = connect(self.place, &self.names.other).await?;
             let rows = with_rows(&mut session, group, &touched, Manner::Committing).await;
             session.close().await;
             sight.rows = rows?;
@@ -604,9 +470,9 @@ impl<P: Place> Stage<'_, '_, P> {
         after: &Snapshot,
         sight: &mut Sight,
     ) -> Result<(), RehearsalError> {
-        self.place.discard(OTHER).await?;
-        self.place.copy(MAIN, OTHER).await?;
-        let mut session = connect(self.place, OTHER).await?;
+        self.place.discard(&self.names.other).await?;
+        self.place.copy(&self.names.main, &self.names.other).await?;
+        let mut session = connect(self.place, &self.names.other).await?;
         let mut relations = Relations::default();
         let up = group.up(&mut session, Manner::Committing, Eyes::Closed, &mut relations).await;
         let fresh = read_schema(&mut session, self.options.scope).await;
@@ -639,13 +505,14 @@ impl<P: Place> Stage<'_, '_, P> {
     async fn drop_other_roles(&mut self, known: &BTreeSet<String>) -> Result<(), RehearsalError> {
         let now = self.roles().await?;
         for role in now.difference(known) {
+            self.has_dropped_roles = true;
             self.session().await?.run(&format!("DROP ROLE {role}")).await?;
         }
         Ok(())
     }
 
     /// For each migration that differs alone: the smallest group of neighbours that does not.
-    async fn find_groups(
+    pub(crate) async fn find_groups(
         &mut self,
         items: &[Item<'_>],
         proven: &mut [StepProof],
@@ -688,7 +555,7 @@ impl<P: Place> Stage<'_, '_, P> {
                 }
                 let members: Vec<&Migration> = window.iter().map(|item| item.migration).collect();
                 let group = Group::new(&members, self.options.folder)?;
-                if group.irreversible.is_some() || !group.has_downs() {
+                if !group.leads_back() {
                     continue;
                 }
                 if self.mirrors(&items[..first], &group).await? {
@@ -706,9 +573,9 @@ impl<P: Place> Stage<'_, '_, P> {
         group: &Group<'_>,
     ) -> Result<bool, RehearsalError> {
         let scope = self.options.scope;
-        self.place.discard(CLONE).await?;
-        self.place.copy(self.options.start, CLONE).await?;
-        let mut session = connect(self.place, CLONE).await?;
+        self.place.discard(&self.names.clone).await?;
+        self.place.copy(self.options.start, &self.names.clone).await?;
+        let mut session = connect(self.place, &self.names.clone).await?;
         let (mut relations, eyes) = (Relations::default(), Eyes::Closed);
         let work = async {
             for item in earlier {
@@ -727,7 +594,7 @@ impl<P: Place> Stage<'_, '_, P> {
         };
         let mirrors = work.await;
         session.close().await;
-        self.place.discard(CLONE).await?;
+        self.place.discard(&self.names.clone).await?;
         mirrors
     }
 }

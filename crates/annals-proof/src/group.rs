@@ -74,6 +74,11 @@ impl<'a> Group<'a> {
         self.downs.is_some()
     }
 
+    /// Whether there is a way back, as far as the files say.
+    pub(crate) fn leads_back(&self) -> bool {
+        self.irreversible.is_none() && self.has_downs()
+    }
+
     fn errands(&self) -> impl Iterator<Item = &Errand<'a>> {
         self.ups.iter().chain(self.downs.iter().flatten())
     }

@@ -9,7 +9,9 @@ mod engine;
 mod errand;
 mod group;
 mod judge;
+mod lanes;
 mod place;
+mod rehearsal;
 mod relations;
 mod report;
 mod rows;
@@ -18,9 +20,9 @@ mod scale;
 mod touched;
 mod values;
 
-pub use engine::{Audience, Batch, Item, NoAudience, RehearsalOptions, rehearse};
 pub use judge::{Seen, judge};
 pub use place::{Place, PlaceError, RehearsalError};
+pub use rehearsal::{Audience, Batch, Item, NoAudience, RehearsalOptions, rehearse};
 pub use relations::rank as lock_strength;
 pub use report::{
     ChainPlace, FileFailure, FileSeen, LockSeen, LostColumn, LostRows, ObjectChange,

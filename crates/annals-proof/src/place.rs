@@ -23,10 +23,10 @@ pub trait Place {
     fn spec(&self, database: &str) -> ConnectionSpec;
 
     /// Makes `to` from `from`, in which nobody is.
-    async fn copy(&mut self, from: &str, to: &str) -> Result<(), PlaceError>;
+    async fn copy(&self, from: &str, to: &str) -> Result<(), PlaceError>;
 
     /// Drops a database, if it is there, with whoever is in it.
-    async fn discard(&mut self, database: &str) -> Result<(), PlaceError>;
+    async fn discard(&self, database: &str) -> Result<(), PlaceError>;
 }
 
 /// Why nothing can be said of the migrations.

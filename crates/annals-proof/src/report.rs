@@ -298,6 +298,8 @@ pub struct Rehearsal {
     pub not_reached: Vec<(Version, String)>,
     /// Major version of the server.
     pub server_major: u32,
+    /// In how many databases side by side: durations are those of a server that had so much to do.
+    pub lanes: u64,
 }
 
 #[cfg(test)]

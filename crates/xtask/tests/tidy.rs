@@ -45,7 +45,7 @@ const CRATES: &[(&str, u8, &str)] = &[
         "http http-body-util hyper hyper-rustls hyper-util opentelemetry-proto prost rustls thiserror tokio",
     ),
     ("annals-planner", 3, ""),
-    ("annals-proof", 3, "serde serde_json thiserror"),
+    ("annals-proof", 3, "futures-util serde serde_json thiserror"),
     ("annals-verify", 3, "base64 clap serde serde_json thiserror"),
     ("annals-anchor", 3, "futures-util rustix thiserror tokio tracing"),
     ("annals-executor", 3, "rustix thiserror tokio tracing"),

@@ -44,6 +44,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N|auto", value_parser = batch)]
     batch: Option<Batch>,
 
+    /// Rehearse in so many databases side by side; as many as there are processors, up to 4, where there is
+    /// enough to do. It is one where a file may change what databases share, such as roles
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    jobs: Option<u8>,
+
     /// Compute only: record nothing
     #[arg(long)]
     no_record: bool,
@@ -104,6 +109,7 @@ pub(crate) async fn run(
         batch: arguments.batch.unwrap_or_default(),
         no_record: arguments.no_record,
         from: arguments.from,
+        jobs: arguments.jobs.map(usize::from),
     };
     let view = {
         let mut bar = Bar(output);
@@ -166,12 +172,16 @@ fn human(document: &RehearsalDocument) -> String {
         count => format!("{} recorded", style::count(count, "proof")),
     };
     text.push_str(&format!(
-        "\n{look}{mark} {}: {accepted} of {} accepted{look:#} {FAINT}· PostgreSQL {}, {}, \
+        "\n{look}{mark} {}: {accepted} of {} accepted{look:#} {FAINT}· PostgreSQL {}, {}{}, \
          {recorded}{FAINT:#}\n",
         document.target,
         document.steps.len() + document.not_reached.len(),
         document.server_version,
-        style::duration(document.us)
+        style::duration(document.us),
+        match document.lanes {
+            1 => String::new(),
+            lanes => format!(" in {lanes} databases"),
+        }
     ));
     if document.exit_code != 0 {
         text.push_str(&format!(
