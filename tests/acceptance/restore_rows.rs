@@ -408,6 +408,7 @@ fn a_lock_that_is_not_granted_is_waited_for_and_then_nothing_has_happened() {
 #[test]
 fn rows_that_are_killed_on_their_way_came_back_or_not_and_the_next_command_knows() {
     for (point, happened) in [
+        ("scratch_made", false),
         ("rows_restore_prepared", false),
         ("rows_restore_announced", false),
         ("rows_restore_written", false),

@@ -9,7 +9,7 @@ use annals_archive::{
 };
 use annals_backup::KeyEncryptionKey;
 use annals_events::{BackupDepth, BackupId, BackupVerified, CheckOutcome};
-use annals_executor::Interrupt;
+use annals_executor::{Interrupt, failpoint};
 use annals_postgres::sandbox::{Lifetime, Likeness, Sandbox, SandboxOptions};
 use annals_postgres::{ConnectionSpec, Platform, Session, SessionSettings};
 
@@ -218,6 +218,7 @@ pub(crate) async fn make(
             }
         }
         if at == 0 {
+            failpoint::hit("scratch_made");
             scratch::mark(server, target, name).await?;
         }
     }

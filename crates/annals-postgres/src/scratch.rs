@@ -39,15 +39,18 @@ impl Session {
         self.run(&format!("COMMENT ON DATABASE {} IS {}", quoted(name), literal(mark))).await
     }
 
-    /// The scratch databases with this mark, whoever is at work in them.
+    /// The scratch databases with this mark, whoever is at work in them, and those of a role of ours
+    /// that were never marked: whoever made them ended behind that, or holds their lock.
     ///
     /// # Errors
     ///
     /// As [`Self::run`].
     pub async fn scratch_databases(&mut self, mark: &str) -> Result<Vec<ScratchDatabase>, Fault> {
         let query = format!(
-            "SELECT d.datname::text FROM pg_catalog.pg_database d WHERE d.datname ~ '{NAME}' \
-             AND pg_catalog.shobj_description(d.oid, 'pg_database') = {} ORDER BY 1",
+            "SELECT d.datname::text FROM pg_catalog.pg_database d, \
+             LATERAL pg_catalog.shobj_description(d.oid, 'pg_database') AS mark \
+             WHERE d.datname ~ '{NAME}' AND (mark = {} \
+             OR mark IS NULL AND pg_catalog.pg_has_role(d.datdba, 'USAGE')) ORDER BY 1",
             literal(mark)
         );
         let names: Vec<String> =
