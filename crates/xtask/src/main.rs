@@ -147,6 +147,9 @@ fn demo(arguments: &[String]) -> Result<(), String> {
     run(tour.args(folders))
 }
 
+/// How many tests run at a time, to nextest.
+const TEST_THREADS: &str = "NEXTEST_TEST_THREADS";
+
 fn test() -> Result<(), String> {
     install_server()?;
     install_tools()?;
@@ -156,7 +159,13 @@ fn test() -> Result<(), String> {
     let has_nextest = cargo(&["nextest", "--version"]).output().is_ok_and(|o| o.status.success());
     if has_nextest {
         run(&mut cargo(&["test", "--locked", "--workspace", "--doc"]))?;
-        run(&mut cargo(&["nextest", "run", "--locked", "--workspace"]))
+        let mut tests = cargo(&["nextest", "run", "--locked", "--workspace"]);
+        if std::env::var_os(TEST_THREADS).is_none() {
+            // Tests wait for servers a third of their time.
+            let processors = std::thread::available_parallelism().map_or(1, |count| count.get());
+            tests.env(TEST_THREADS, (processors + processors / 2).to_string());
+        }
+        run(&mut tests)
     } else {
         run(&mut cargo(&["test", "--locked", "--workspace"]))
     }
