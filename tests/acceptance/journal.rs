@@ -86,6 +86,25 @@ fn without_its_log_an_emergency_takes_back_the_newest_run_and_the_log_learns_of_
     let elsewhere = away(&workspace);
     run(&workspace, "rollback --last 1 --yes").expect(2);
     run(&workspace, "rollback --last 1").expect(3).says(&["there is none"]);
+    // What it would do, from the ledger alone; nothing is written.
+    let dry = "rollback --emergency --dry-run";
+    run(&workspace, dry).expect(0).says(&[
+        "cannot be reached",
+        "roll back 4_d",
+        "4_d_rollback.sql",
+    ]);
+    let undone = |line: &str| {
+        let look = run(&workspace, &format!("{dry} --json {line}")).expect(0).json();
+        let steps = look["steps"].as_array().unwrap().iter();
+        steps.map(|step| step["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(undone(""), ["4_d", "3_c"]);
+    assert_eq!(undone("--to 1"), ["4_d", "3_c", "2_b"]);
+    assert_eq!(undone("--last 1"), ["4_d"]);
+    assert_eq!(undone("--to 0").len(), 4);
+    run(&workspace, &format!("{dry} --to 7")).expect(3).says(&["is not applied"]);
+    run(&workspace, &format!("{dry} --to-time 2026-01-01")).expect(3).says(&["without the log"]);
+    assert!(!workspace.path("journal").exists());
     let done = run(&workspace, EMERGENCY).expect(0);
     done.says(&["cannot be reached", "journal", "journal/db", "db is back and verified"]);
     assert_eq!(tables(&server), ["a", "b"]);
@@ -101,6 +120,7 @@ fn without_its_log_an_emergency_takes_back_the_newest_run_and_the_log_learns_of_
     run(&other, "migrate").expect(3);
 
     // Again: there is nothing left to be taken back, and nothing is.
+    run(&workspace, dry).expect(0).says(&["its journal says"]);
     run(&workspace, EMERGENCY).expect(0);
     assert_eq!(tables(&server), ["a", "b"]);
 

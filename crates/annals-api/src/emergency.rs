@@ -1,7 +1,7 @@
 //! `rollback --emergency`.
 
 use annals_events::CheckOutcome;
-use annals_operations::EmergencyOutcome;
+use annals_operations::{EmergencyOutcome, LookWithoutLog};
 use serde::Serialize;
 
 use crate::change::ChangeDocument;
@@ -60,6 +60,46 @@ pub struct JournalDocument {
     pub folder: String,
     /// Why the log could not be reached.
     pub why: String,
+}
+
+/// What an emergency would take back if it went without its event log (`rollback --emergency --dry-run`).
+#[derive(Debug, Clone, Serialize)]
+pub struct LookWithoutLogDocument {
+    /// `annals.emergency-without-log/1`.
+    pub format: &'static str,
+    /// The target.
+    pub target: String,
+    /// Why the log cannot be reached.
+    pub why: String,
+    /// What would be rolled back, the newest first, as the target's ledger says.
+    pub steps: Vec<StepWithoutLogDocument>,
+}
+
+/// A migration that would be rolled back.
+#[derive(Debug, Clone, Serialize)]
+pub struct StepWithoutLogDocument {
+    /// `<version>_<name>`.
+    pub id: String,
+    /// The file that leads back.
+    pub rollback: Option<String>,
+    /// Why there is no way back, as far as the files say.
+    pub no_way_back: Option<String>,
+}
+
+impl From<&LookWithoutLog> for LookWithoutLogDocument {
+    fn from(look: &LookWithoutLog) -> Self {
+        let steps = look.steps.iter().map(|step| StepWithoutLogDocument {
+            id: step.id.clone(),
+            rollback: step.rollback.as_ref().map(|path| path.display().to_string()),
+            no_way_back: step.no_way_back.clone(),
+        });
+        Self {
+            format: "annals.emergency-without-log/1",
+            target: look.target.clone(),
+            why: look.why.clone(),
+            steps: steps.collect(),
+        }
+    }
 }
 
 /// A backup that leads back.

@@ -55,7 +55,9 @@ pub use diff::{
 };
 pub use drift::{DriftAcceptedDocument, DriftDocument, TrackDocument};
 pub use drill::DrillDocument;
-pub use emergency::{BackupToRestore, EmergencyDocument, EndedClient};
+pub use emergency::{
+    BackupToRestore, EmergencyDocument, EndedClient, LookWithoutLogDocument, StepWithoutLogDocument,
+};
 pub use exit::ExitCode;
 pub use failure::FailureDocument;
 pub use health::{

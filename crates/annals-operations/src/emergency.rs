@@ -68,6 +68,30 @@ pub enum EmergencyLook {
     Rollback(Box<PlanPreview>),
     /// A backup; or nothing, where none leads back.
     Backup(Box<EmergencyOutcome>),
+    /// The event log cannot be reached: what the target's ledger says.
+    WithoutLog(Box<LookWithoutLog>),
+}
+
+/// What an emergency would take back without its log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LookWithoutLog {
+    /// The target.
+    pub target: String,
+    /// Why the log cannot be reached.
+    pub why: String,
+    /// What would be rolled back, the newest first.
+    pub steps: Vec<StepWithoutLog>,
+}
+
+/// A migration that would be rolled back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepWithoutLog {
+    /// `<version>_<name>`.
+    pub id: String,
+    /// The file that leads back, as it is here now.
+    pub rollback: Option<PathBuf>,
+    /// Why there is no way back, as far as the files say.
+    pub no_way_back: Option<String>,
 }
 
 /// What an emergency came to.
@@ -190,13 +214,10 @@ pub async fn emergency<P: Progress>(
         None | Some(RolledGoal::LastKnownGood) => {
             journal::goal(&target, &standing_in, &workspace).await?
         }
-        Some(RolledGoal::ToTime(at)) => {
-            let reason = "what was applied then is not known without the log: say how far with --to \
-                          VERSION or --last COUNT";
-            let subject = format!("the time {}", at.to_human());
-            return Err(Failure::Argument { subject, reason: reason.to_owned() });
+        Some(goal) => {
+            journal::refuse_time(goal)?;
+            goal.clone()
         }
-        Some(goal) => goal.clone(),
     };
     let options = EmergencyOptions { goal: Some(goal), ..options.clone() };
     let folder = Target::resolve(&standing_in, &workspace, Some(&target.name))?.layout;
@@ -309,6 +330,9 @@ pub async fn emergency_look(
             Some(failure) => failure,
         },
         Err(failure @ (Failure::Refused(_) | Failure::NoWayBack { .. })) => failure,
+        Err(failure) if journal::is_log_away(&failure, &target) => {
+            return look_without_log(environment, &workspace, &target, options, &failure).await;
+        }
         Err(failure) => return Err(failure),
     };
     let mut outcome = EmergencyOutcome::of(&target.name);
@@ -318,6 +342,46 @@ pub async fn emergency_look(
     }
     outcome.no_rollback = Some(Box::new(refused));
     Ok(EmergencyLook::Backup(Box::new(outcome)))
+}
+
+/// What the journal says that was begun, or, before that, the target's ledger.
+async fn look_without_log(
+    environment: &Environment,
+    workspace: &Workspace,
+    target: &Target,
+    options: &EmergencyOptions,
+    why: &Failure,
+) -> Result<EmergencyLook, Failure> {
+    let goal = options.goal.clone().unwrap_or(RolledGoal::LastKnownGood);
+    journal::refuse_time(&goal)?;
+    if let Some(standing_in) = journal::begun(environment, workspace, target).await? {
+        tracing::warn!("the event log cannot be reached ({why}): its journal says");
+        let goal = match goal {
+            RolledGoal::LastKnownGood => journal::goal(target, &standing_in, workspace).await?,
+            goal => goal,
+        };
+        let options = EmergencyOptions { goal: Some(goal), ..options.clone() };
+        return Box::pin(emergency_look(&standing_in, &options)).await;
+    }
+    let set = workspace.load()?;
+    let rows = journal::would_undo(environment, workspace, target, &goal).await?;
+    let steps = rows.into_iter().map(|row| {
+        let migration = set.get(&row.version);
+        let rollback = migration.and_then(|migration| migration.down.as_ref());
+        let declared = migration.and_then(proven::declared);
+        let no_way_back = match (declared, rollback) {
+            (Some(why), _) => Some(format!("declared irreversible: {why}")),
+            (None, None) => Some("there is no rollback".to_owned()),
+            (None, Some(_)) => None,
+        };
+        StepWithoutLog {
+            id: format!("{}_{}", row.version, row.name),
+            rollback: rollback.map(|file| file.path().to_owned()),
+            no_way_back,
+        }
+    });
+    let (target, why, steps) = (target.name.clone(), why.to_string(), steps.collect());
+    Ok(EmergencyLook::WithoutLog(Box::new(LookWithoutLog { target, why, steps })))
 }
 
 /// A step whose rollback is known not to lead back: it is declared so, or its rehearsal failed.

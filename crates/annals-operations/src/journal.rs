@@ -223,15 +223,74 @@ pub(crate) async fn goal(
     Ok(RolledGoal::Last(newest_run(&ledger)))
 }
 
+/// The rows of migrations that are applied, as the ledger says, in its order.
+fn in_force(ledger: &[LedgerRow]) -> impl Iterator<Item = &LedgerRow> {
+    let is_last = |row: &&LedgerRow| {
+        let mut others = ledger.iter().filter(|other| other.version == row.version);
+        row.direction == Direction::Up && others.all(|other| other.ordinal <= row.ordinal)
+    };
+    ledger.iter().filter(is_last)
+}
+
 /// How many migrations the run has applied that applied one last, and that still are.
 fn newest_run(ledger: &[LedgerRow]) -> u64 {
-    let is_last = |row: &&LedgerRow| {
-        let others = ledger.iter().filter(|other| other.version == row.version);
-        row.direction == Direction::Up && others.clone().all(|other| other.ordinal <= row.ordinal)
+    let newest = in_force(ledger).max_by_key(|row| (row.intent_seq, row.step));
+    newest.map_or(0, |newest| in_force(ledger).filter(|row| row.run == newest.run).count() as u64)
+}
+
+/// What an emergency without its log would take back, were its journal begun now: the newest first.
+/// Nothing is written.
+pub(crate) async fn would_undo(
+    environment: &Environment,
+    workspace: &Workspace,
+    away: &Target,
+    goal: &RolledGoal,
+) -> Result<Vec<LedgerRow>, Failure> {
+    let mut session = open::reach(environment, workspace, away, "annals/journal").await?.session;
+    let ledger = open::read_ledger(&mut session, workspace).await;
+    session.close().await;
+    let ledger = ledger?;
+    let known_good = match (goal, open::read_book(away).await) {
+        (RolledGoal::LastKnownGood, Ok(book)) => book.recovery.last_known_good,
+        _ => None,
     };
-    let in_force = || ledger.iter().filter(is_last);
-    let newest = in_force().max_by_key(|row| (row.intent_seq, row.step));
-    newest.map_or(0, |newest| in_force().filter(|row| row.run == newest.run).count() as u64)
+    let goal = &known_good.map_or_else(|| goal.clone(), RolledGoal::To);
+    let applied: Vec<&LedgerRow> = in_force(&ledger).collect();
+    let kept = match goal {
+        RolledGoal::To(version) if version.as_str() == "0" => 0,
+        RolledGoal::To(version) => {
+            let place = applied.iter().position(|row| row.version == *version);
+            let unknown = || Failure::Argument {
+                subject: version.to_string(),
+                reason: "is not applied, as the target's ledger says".to_owned(),
+            };
+            place.ok_or_else(unknown)? + 1
+        }
+        RolledGoal::Last(count) => {
+            applied.len().saturating_sub(usize::try_from(*count).unwrap_or(usize::MAX))
+        }
+        _ => applied.len().saturating_sub(newest_run(&ledger) as usize),
+    };
+    Ok(applied[kept..].iter().rev().map(|row| (*row).clone()).collect())
+}
+
+/// The surroundings in which a journal that was begun stands in for the log.
+pub(crate) async fn begun(
+    environment: &Environment,
+    workspace: &Workspace,
+    away: &Target,
+) -> Result<Option<Environment>, Failure> {
+    let known = beside(environment, workspace, away).await?;
+    Ok(known.map(|(journal, _)| Environment { journal: Some(journal), ..environment.clone() }))
+}
+
+/// An emergency does not know what was applied at a time without its log.
+pub(crate) fn refuse_time(goal: &RolledGoal) -> Result<(), Failure> {
+    let RolledGoal::ToTime(at) = goal else { return Ok(()) };
+    let reason = "what was applied then is not known without the log: say how far with --to \
+                  VERSION or --last COUNT";
+    let subject = format!("the time {}", at.to_human());
+    Err(Failure::Argument { subject, reason: reason.to_owned() })
 }
 
 /// Whether an event of a journal becomes one of the log: what made the journal does not.

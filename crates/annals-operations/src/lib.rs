@@ -128,8 +128,8 @@ pub use drift::{
 pub use drill::{Drill, DrillOptions, drill};
 pub use durations::{DurationRow, DurationsView, durations};
 pub use emergency::{
-    EmergencyLook, EmergencyOptions, EmergencyOutcome, Journaled, emergency, emergency_look,
-    target_name,
+    EmergencyLook, EmergencyOptions, EmergencyOutcome, Journaled, LookWithoutLog, StepWithoutLog,
+    emergency, emergency_look, target_name,
 };
 pub use environment::{Asks, Environment, Question};
 pub use error::{AnchorFailure, Failure, LogFailure, TargetFailure};

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, stdin};
 use std::path::PathBuf;
 
-use annals_api::{EmergencyDocument, ExitCode, FailureDocument};
+use annals_api::{EmergencyDocument, ExitCode, FailureDocument, LookWithoutLogDocument};
 use annals_events::{Direction, Version};
 use annals_operations::{
     BackupWatcher, ChangeOptions, DrillOptions, EmergencyLook, EmergencyOptions, Environment,
@@ -168,7 +168,35 @@ async fn look(
             output.show(&EmergencyDocument::from(&*outcome), way_back);
             Ok(ExitCode::Success)
         }
+        EmergencyLook::WithoutLog(look) => {
+            output.show(&LookWithoutLogDocument::from(&*look), without_log);
+            Ok(ExitCode::Success)
+        }
     }
+}
+
+/// What an emergency would take back without the event log.
+fn without_log(document: &LookWithoutLogDocument) -> String {
+    let mut text = format!(
+        "{NOTE}warning{NOTE:#}: the event log cannot be reached ({}): this is what the ledger of {} says\n",
+        style::safe(&document.why),
+        style::safe(&document.target)
+    );
+    for step in &document.steps {
+        let how = step.no_way_back.as_ref().or(step.rollback.as_ref());
+        text.push_str(&format!(
+            "  roll back {}  {FAINT}{}{FAINT:#}\n",
+            style::safe(&step.id),
+            style::safe(how.map_or("", String::as_str))
+        ));
+    }
+    if document.steps.is_empty() {
+        text.push_str("nothing is applied, as it says\n");
+    }
+    text.push_str(&format!(
+        "{FAINT}nothing was changed; what happens without the log is kept in a journal{FAINT:#}\n"
+    ));
+    text
 }
 
 /// The backup an emergency would bring back.
