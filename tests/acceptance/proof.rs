@@ -3,6 +3,8 @@
 use annals_testkit::{Server, ServerOptions, Workspace};
 use serde_json::{Value, json};
 
+use crate::restore::ON_PLATFORM;
+
 fn step<'a>(proof: &'a Value, version: &str) -> &'a Value {
     let steps = proof["steps"].as_array().unwrap();
     steps.iter().find(|step| step["version"] == version).unwrap_or_else(|| panic!("{proof}"))
@@ -79,9 +81,10 @@ fn a_rehearsal_on_a_copy_of_a_supabase_target_begins_as_it_is_there() {
          ALTER PUBLICATION supabase_realtime ADD TABLE public.orders;",
         "DROP TABLE public.orders;",
     );
+    workspace.migration("2_users", ON_PLATFORM.0, ON_PLATFORM.1);
     workspace.annals("migrate").run().expect(0);
     workspace.migration(
-        "2_items",
+        "3_items",
         "CREATE TABLE public.items (id int, of_order int REFERENCES public.orders);",
         "DROP TABLE public.items;",
     );

@@ -330,6 +330,26 @@ fn partitions_policies_large_objects_and_the_database_s_own_settings_come_back()
     shop.is_sound();
 }
 
+/// What most projects have on tables of the platform: a profile for each user who signs up, and who may see
+/// which file.
+pub(crate) const ON_PLATFORM: (&str, &str) = (
+    "CREATE TABLE public.profiles (id uuid PRIMARY KEY REFERENCES auth.users (id) ON DELETE CASCADE, email text);\n\
+     CREATE FUNCTION public.sign_up() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS \
+         $$ BEGIN INSERT INTO public.profiles VALUES (NEW.id, NEW.email); RETURN NEW; END $$;\n\
+     CREATE TRIGGER on_sign_up AFTER INSERT ON auth.users FOR EACH ROW EXECUTE FUNCTION public.sign_up();\n\
+     CREATE FUNCTION public.may_see(file text) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT file LIKE 'free/%' $$;\n\
+     CREATE POLICY \"read what is free\" ON storage.objects FOR SELECT TO anon, authenticated \
+         USING (bucket_id = 'files' AND public.may_see(name));\n\
+     CREATE POLICY claimed ON storage.objects AS RESTRICTIVE FOR UPDATE TO authenticated \
+         USING ((auth.jwt() ->> 'may')::boolean) WITH CHECK ((owner = auth.uid()) OR (owner IS NULL));\n\
+     COMMENT ON POLICY claimed ON storage.objects IS 'whose is it?';",
+    "DROP POLICY claimed ON storage.objects;\n\
+     DROP POLICY \"read what is free\" ON storage.objects;\n\
+     DROP TRIGGER on_sign_up ON auth.users;\n\
+     DROP FUNCTION public.sign_up(), public.may_see(text);\n\
+     DROP TABLE public.profiles;",
+);
+
 #[test]
 fn a_backup_of_a_supabase_database_is_verified_brought_back_and_rehearsed() {
     let server = Server::start_with(ServerOptions { supabase: true, ..Default::default() });
@@ -346,6 +366,7 @@ fn a_backup_of_a_supabase_database_is_verified_brought_back_and_rehearsed() {
          CREATE POLICY own ON public.orders USING (owner = (SELECT auth.uid()));",
         "DROP TABLE public.orders;",
     );
+    workspace.migration("2_users", ON_PLATFORM.0, ON_PLATFORM.1);
     let run = |line: &str| workspace.annals(line).run();
     run("migrate").expect(0);
     run("verify").expect(0);
@@ -360,7 +381,7 @@ fn a_backup_of_a_supabase_database_is_verified_brought_back_and_rehearsed() {
     let verified = run("backup verify latest --deep").expect(0);
     verified.says(&["restored and compared", "foreign keys to auth.users", "not in the backup"]);
     workspace.migration(
-        "2_items",
+        "3_items",
         "CREATE TABLE public.items (id int);",
         "DROP TABLE public.items;",
     );
@@ -416,6 +437,7 @@ fn a_backup_of_a_supabase_database_is_brought_into_one_beside_it() {
              ALTER PUBLICATION supabase_realtime ADD TABLE public.orders;",
             "DROP TABLE public.orders;",
         );
+        workspace.migration("3_users", ON_PLATFORM.0, ON_PLATFORM.1);
         let run = |line: &str| workspace.annals(line).run();
         run("migrate").expect(0);
         server.sql(
@@ -437,7 +459,10 @@ fn a_backup_of_a_supabase_database_is_brought_into_one_beside_it() {
         assert_ne!(own, beside);
         for what in [
             "SELECT count(*), count(owner), sum(hashtext(o::text)) FROM public.orders o",
-            "SELECT polname, polqual IS NOT NULL, polroles::regrole[] FROM pg_policy",
+            "SELECT polrelid::regclass, polname, polcmd, polpermissive, pg_get_expr(polqual, polrelid), \
+                pg_get_expr(polwithcheck, polrelid), polroles::regrole[], obj_description(oid) \
+                FROM pg_policy ORDER BY 1, 2",
+            "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1",
             "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'orders'::regclass ORDER BY 1",
             "SELECT pubname, tablename FROM pg_publication_tables",
             "SELECT unnest(relacl)::text FROM pg_class WHERE relname = 'orders' ORDER BY 1",

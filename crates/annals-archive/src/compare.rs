@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use annals_postgres::{ConnectionSpec, SchemaScope, Session, SessionSettings, read_schema_inside};
 use annals_schema::{Difference, ObjectKind, Snapshot, diff};
 
+use crate::attached::elsewhere;
 use crate::capture::{Copies, Task, copy, copy_by_tasks};
 use crate::catalog::{SETTINGS, read_sequences};
 use crate::contents::RecordKind;
@@ -64,8 +65,12 @@ pub async fn compare(
         ..Comparison::default()
     };
     if comparison.schema_compared {
+        let elsewhere =
+            elsewhere(&mut session, &archive.schema, &manifest.excluded_schemas).await?;
         let differences = diff(&archive.schema, &live);
-        let of_database = differences.iter().filter(|difference| !is_of_server(difference));
+        let of_database = differences.iter().filter(|difference| {
+            !is_of_server(difference) && !elsewhere.contains(difference.key())
+        });
         comparison.unequal.extend(of_database.map(of_difference));
     }
     session.run(SETTINGS).await?;

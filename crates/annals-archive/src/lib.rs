@@ -9,6 +9,7 @@
 //! [`find_rows`] says which rows of it a target lacks, and [`put_back`] puts them back.
 //! The bytes are specified in `docs/reference/backup-format.md`.
 
+mod attached;
 mod capture;
 mod catalog;
 mod compare;

@@ -9,6 +9,7 @@ use annals_postgres::{ConnectionSpec, Fault, Session, SessionSettings};
 use futures_util::future::try_join_all;
 use tokio::sync::{Mutex, mpsc};
 
+use crate::attached::attached;
 use crate::catalog::literal;
 use crate::contents::{Record, RecordKind};
 use crate::error::ArchiveError;
@@ -19,8 +20,8 @@ use crate::manifest::{Kind, Manifest};
 use crate::platform::{make_bare, make_platform};
 use crate::read::{Archive, unseal};
 use crate::sections::{
-    POST_DATA, PRE_DATA, Sorted, Statement, cut, is_about_owners, make_side_by_side, referred_to,
-    schema_of, send, sort,
+    ATTACHED, POST_DATA, PRE_DATA, Sorted, Statement, cut, is_about_owners, make_side_by_side,
+    referred_to, schema_of, send, sort, statements_of,
 };
 use crate::sql::copy_in;
 use crate::tables::leaves_of;
@@ -135,6 +136,10 @@ pub async fn restore<R: Read + Send + 'static>(
             other.close().await;
         }
         send_as(&mut session, &in_order, POST_DATA, options.extent, &mut left_out).await?;
+        let (there, _) =
+            attached(&mut session, &archive.schema, &manifest.excluded_schemas).await?;
+        let sql = there.into_iter().flat_map(|it| it.sql).collect();
+        send_as(&mut session, &statements_of(sql), ATTACHED, options.extent, &mut left_out).await?;
     }
     session.close().await;
     let rows = chosen.iter().map(|at| manifest.tables[*at].content.rows).sum();

@@ -35,6 +35,7 @@ const LEAST_MIB: usize = 32;
 /// The names of the sections in messages.
 pub(crate) const PRE_DATA: &str = "pre-data";
 pub(crate) const POST_DATA: &str = "post-data";
+pub(crate) const ATTACHED: &str = "what is on the platform's tables";
 
 /// The most SQL that is sent in one message, unless one statement is longer.
 const BATCH_BYTES: usize = 64 << 10;
@@ -54,6 +55,11 @@ pub(crate) fn cut(sql: &str, name: &str) -> Result<Vec<Statement>, ArchiveError>
         }
     }
     Ok(all)
+}
+
+/// Statements that stand in no section.
+pub(crate) fn statements_of(sql: Vec<String>) -> Vec<Statement> {
+    sql.into_iter().zip(1..).map(|(sql, line)| Statement { sql, line }).collect()
 }
 
 /// Sorts the statements of what comes behind the rows.

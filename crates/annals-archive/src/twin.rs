@@ -1,12 +1,12 @@
 //! A copy of a schema without its rows, in an empty database of another server.
 
 use annals_postgres::{DumpProgram, SchemaScope, Section, Session, read_schema_inside};
-use annals_schema::Snapshot;
+use annals_schema::{Snapshot, attachments};
 
 use crate::error::ArchiveError;
 use crate::platform::make_bare;
 use crate::restore::SETTINGS;
-use crate::sections::{POST_DATA, PRE_DATA, cut, is_set_by_us};
+use crate::sections::{POST_DATA, PRE_DATA, cut, is_set_by_us, statements_of};
 
 /// How a schema is copied.
 pub struct TwinOptions<'a> {
@@ -62,22 +62,20 @@ pub async fn copy_schema(
     let (picture, before, behind) = read?;
     to.run(SETTINGS).await?;
     make_bare(to).await?;
-    let mut left = Vec::new();
-    for (sql, name) in [(before, PRE_DATA), (behind, POST_DATA)] {
-        for statement in cut(&sql, name)? {
-            if is_set_by_us(&statement.sql) {
-                continue;
-            }
-            let sql = with_owner(&statement.sql, options.owner);
-            let Err(fault) = to.run(&sql).await else { continue };
-            if fault.ends_session() {
-                return Err(fault.into());
-            }
-            if !fault.code().is_some_and(|code| IS_THERE.contains(&code)) {
-                let line = sql.lines().next().unwrap_or_default();
-                let statement = line.chars().take(100).collect();
-                left.push(NotCopied { statement, reason: fault.to_string() });
-            }
+    let (mut all, mut left) = (cut(&before, PRE_DATA)?, Vec::new());
+    all.extend(cut(&behind, POST_DATA)?);
+    let attached = attachments(&picture, &options.scope.excluded());
+    all.extend(statements_of(attached.into_iter().flat_map(|it| it.sql).collect()));
+    for statement in all.into_iter().filter(|statement| !is_set_by_us(&statement.sql)) {
+        let sql = with_owner(&statement.sql, options.owner);
+        let Err(fault) = to.run(&sql).await else { continue };
+        if fault.ends_session() {
+            return Err(fault.into());
+        }
+        if !fault.code().is_some_and(|code| IS_THERE.contains(&code)) {
+            let line = sql.lines().next().unwrap_or_default();
+            let statement = line.chars().take(100).collect();
+            left.push(NotCopied { statement, reason: fault.to_string() });
         }
     }
     Ok((picture, left))

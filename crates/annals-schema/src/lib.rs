@@ -16,6 +16,6 @@ pub use diff::{Change, Difference, Sameness, carry_forward, diff, sameness};
 pub use fingerprint::{Fingerprint, NoFingerprint};
 pub use kind::{Family, ObjectKind};
 pub use parts::{parts_in_words, wholes};
-pub use render::render;
+pub use render::{Attachment, attachments, render};
 pub use snapshot::{Object, ObjectKey, SNAPSHOT_FORMAT, Snapshot};
 pub use stored::{Delta, SnapshotError, Stored};

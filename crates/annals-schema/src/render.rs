@@ -6,7 +6,7 @@ mod relations;
 use std::collections::BTreeMap;
 
 use crate::kind::ObjectKind;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{ObjectKey, Snapshot};
 
 use parts::{Attributes, get, literal};
 
@@ -24,6 +24,47 @@ pub fn render(snapshot: &Snapshot) -> String {
     }
     comments(snapshot, &mut page);
     page.text
+}
+
+/// A trigger or policy on a table of somebody else's schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attachment {
+    /// What it is.
+    pub key: ObjectKey,
+    /// The table it is on, as SQL spells it.
+    pub table: String,
+    /// What makes it: itself, whether it is enabled, its comment.
+    pub sql: Vec<String>,
+}
+
+/// The triggers and policies on tables of `schemas`, such as Supabase's `auth.users`: they are a project's own,
+/// and no dump that leaves those schemas out has them.
+pub fn attachments(snapshot: &Snapshot, schemas: &[String]) -> Vec<Attachment> {
+    let mut all = Vec::new();
+    for (key, attributes) in snapshot.iter() {
+        let is_kind = matches!(key.kind, ObjectKind::Trigger | ObjectKind::Policy);
+        // A partition has those of its table with it.
+        if !is_kind || parts::is(attributes, "inherited") {
+            continue;
+        }
+        let schema = parts::first(&key.name);
+        if !schemas.contains(&schema) {
+            continue;
+        }
+        let made = parts::statement(key.kind, &key.name, attributes);
+        let comment = attributes.get("comment").map(|comment| {
+            let (what, name) =
+                (parts::words(key.kind, attributes), parts::addressed(key.kind, &key.name));
+            format!("COMMENT ON {what} {name} IS {};", literal(comment))
+        });
+        let table = parts::split(&key.name).0.to_owned();
+        all.push(Attachment {
+            key: key.clone(),
+            table,
+            sql: made.into_iter().chain(comment).collect(),
+        });
+    }
+    all
 }
 
 /// The order of kinds. Columns and constraints stand with their tables, row security with policies,

@@ -38,6 +38,37 @@ pub(crate) fn split(name: &str) -> (&str, &str) {
     last.map_or(("", name), |at| (&name[..at], &name[at + 1..]))
 }
 
+/// The first part of a qualified name, without quotes.
+pub(crate) fn first(name: &str) -> String {
+    let mut quoted = false;
+    let ends = |c: char| {
+        quoted ^= c == '"';
+        c == '.' && !quoted
+    };
+    let part = name.split(ends).next().unwrap_or(name);
+    let inner = part.strip_prefix('"').and_then(|part| part.strip_suffix('"'));
+    inner.map_or_else(|| part.to_owned(), |inner| inner.replace("\"\"", "\""))
+}
+
+/// Whether one pair of parentheses stands around all of an expression.
+fn is_wrapped(text: &str) -> bool {
+    let (mut depth, mut quote) = (0_u32, None);
+    for (at, c) in text.char_indices() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"') => quote = Some(c),
+            (None, '(') => depth += 1,
+            (None, ')') => depth = depth.saturating_sub(1),
+            (None, _) => {}
+        }
+        if depth == 0 {
+            return at > 0 && at + 1 == text.len();
+        }
+    }
+    false
+}
+
 /// What SQL calls the object.
 pub(crate) fn words(kind: ObjectKind, attributes: &Attributes) -> String {
     let own = get(attributes, "is");
@@ -144,8 +175,7 @@ pub(crate) fn statement(kind: ObjectKind, name: &str, attributes: &Attributes) -
             let restrictive = if is(attributes, "permissive") { "" } else { " AS RESTRICTIVE" };
             let clause = |words: &str, name: &str| {
                 attributes.get(name).map_or_else(String::new, |text| {
-                    let text =
-                        if text.starts_with('(') { text.clone() } else { format!("({text})") };
+                    let text = if is_wrapped(text) { text.clone() } else { format!("({text})") };
                     format!(" {words} {text}")
                 })
             };
@@ -299,5 +329,28 @@ fn grant(name: &str, privileges: &str) -> String {
             format!("GRANT {} ON {relation} TO {role};{option}", each.join(", "))
         }
         None => format!("GRANT {bare} ON {what} TO {role};{option}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expression_is_wrapped_by_one_pair_around_all_of_it() {
+        for wrapped in ["(a = 1)", "((a) OR (b))", "( SELECT ')('::text)", "(a = ')')"] {
+            assert!(is_wrapped(wrapped), "{wrapped}");
+        }
+        for other in ["(a)::boolean", "(a = 1) OR (b)", "true", "", "((a ->> 'x'::text))::boolean"]
+        {
+            assert!(!is_wrapped(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn the_first_part_of_a_name_is_its_schema() {
+        for (name, schema) in [("auth.users.t", "auth"), ("\"a.\"\"b\".t.p", "a.\"b"), ("x", "x")] {
+            assert_eq!(first(name), schema);
+        }
     }
 }
