@@ -490,6 +490,37 @@ fn the_guide_to_backups_is_true() {
     guide.rest(&[]);
 }
 
+/// A project on Supabase, beside the shop: a backup, and what came since. The shell is in it.
+fn on_supabase(guide: &mut Guide) -> Server {
+    let server = Server::start_with(ServerOptions { supabase: true, ..Default::default() });
+    guide.shell.run(&format!("export BAZAAR_URL='{}'; cd ..; annals init bazaar", server.url()));
+    let config = "workspace = \"bazaar\"\ndefault_target = \"production\"\n\n[targets.production]\n\
+                  url_env = \"BAZAAR_URL\"\nplatform = \"supabase\"\n";
+    guide.write("bazaar/annals.toml", config);
+    guide.write(
+        "bazaar/migrations/1_orders.sql",
+        "CREATE TABLE public.orders (id int PRIMARY KEY, owner uuid REFERENCES auth.users (id));\n\
+         CREATE TABLE public.profiles (id uuid PRIMARY KEY REFERENCES auth.users (id) ON DELETE CASCADE);\n\
+         CREATE FUNCTION public.sign_up() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS \
+             $$ BEGIN INSERT INTO public.profiles VALUES (NEW.id); RETURN NEW; END $$;\n\
+         CREATE TRIGGER on_sign_up AFTER INSERT ON auth.users FOR EACH ROW EXECUTE FUNCTION public.sign_up();\n",
+    );
+    guide.write(
+        "bazaar/rollbacks/1_orders_rollback.sql",
+        "DROP FUNCTION public.sign_up() CASCADE;\nDROP TABLE public.profiles, public.orders;\n",
+    );
+    guide.shell.run("cd bazaar; annals migrate");
+    server.sql(
+        "INSERT INTO auth.users (id) SELECT gen_random_uuid() FROM generate_series(1, 200); \
+         INSERT INTO public.orders SELECT row_number() OVER (), id FROM auth.users, generate_series(1, 5)",
+    );
+    guide.shell.run("annals backup; annals create carts");
+    guide.shell.run("echo 'CREATE TABLE carts (id int);' > migrations/*_carts.sql");
+    guide.shell.run("echo 'DROP TABLE carts;' > rollbacks/*_carts_rollback.sql; annals migrate");
+    server.sql("DELETE FROM public.orders WHERE id > 600; INSERT INTO carts VALUES (1), (2)");
+    server
+}
+
 #[test]
 fn the_guide_to_restoring_is_true() {
     let server = Server::start();
@@ -523,6 +554,11 @@ fn the_guide_to_restoring_is_true() {
     let there = "SELECT pid FROM pg_stat_activity WHERE application_name = 'till'";
     wait_for("somebody at the till", || server.rows(there).pop());
     guide.section("In the place of the target");
+
+    let supabase = on_supabase(&mut guide);
+    guide.section("In the target itself, as on Supabase");
+    guide.shell.run("cd ../shop");
+    drop(supabase);
 
     psql(
         &mut guide,

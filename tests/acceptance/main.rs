@@ -25,6 +25,7 @@ mod failover;
 mod guards;
 mod guides;
 mod harmless;
+mod in_place;
 mod journal;
 mod keys;
 mod large;

@@ -159,6 +159,7 @@ impl ExitCode {
             BackupTrouble::Archive(_)
             | BackupTrouble::Container(_)
             | BackupTrouble::NoExternal(_)
+            | BackupTrouble::NotKept(_)
             | BackupTrouble::NoKeyOpens { .. } => Self::BackupFailed,
         }
     }

@@ -32,7 +32,9 @@ pub struct TargetRestoreDocument {
     pub undone: Vec<String>,
     /// Migrations that are in the backup and are not applied now.
     pub redone: Vec<String>,
-    /// Who is connected to the target, and is cut off.
+    /// Whether it replaces what is in the target's own database; else a database beside it takes its name.
+    pub in_place: bool,
+    /// Who is connected to the target, and is cut off; nobody is where it is done in place.
     pub sessions: Vec<String>,
     /// What should be known besides.
     pub notes: Vec<String>,
@@ -60,8 +62,10 @@ pub struct TableLossDocument {
 pub struct RestoreDoneDocument {
     /// The run.
     pub run: String,
-    /// The name of the database that was there before.
-    pub kept_as: String,
+    /// The name of the database that was there before; none where it was done in place.
+    pub kept_as: Option<String>,
+    /// The backup of what was there before; none where that was kept as a database, or not at all.
+    pub backup_before: Option<String>,
     /// Sessions that were ended.
     pub ended_sessions: Vec<String>,
     /// Tables, all of them compared.
@@ -72,7 +76,8 @@ pub struct RestoreDoneDocument {
     pub schema_compared: bool,
     /// How long it took, in microseconds.
     pub duration_us: u64,
-    /// For how long nobody could connect, in microseconds.
+    /// For how long nobody could connect, or read the project's tables where it was done in place; in
+    /// microseconds.
     pub closed_us: u64,
     /// Events in the log.
     pub log_size: u64,
@@ -95,6 +100,7 @@ impl From<&TargetRestore> for TargetRestoreDocument {
             same_tables: view.same_tables,
             undone: view.undone.clone(),
             redone: view.redone.clone(),
+            in_place: view.in_place,
             sessions: view.sessions.clone(),
             notes: view.notes.clone(),
             obstacles: view.obstacles.clone(),
@@ -115,6 +121,7 @@ impl From<&RestoreDone> for RestoreDoneDocument {
         Self {
             run: done.run.to_string(),
             kept_as: done.kept_as.clone(),
+            backup_before: done.backup_before.map(|backup| backup.to_string()),
             ended_sessions: done.ended.clone(),
             tables: done.tables,
             rows: done.rows,

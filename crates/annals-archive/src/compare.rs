@@ -11,7 +11,7 @@ use crate::catalog::{SETTINGS, read_sequences};
 use crate::contents::RecordKind;
 use crate::error::ArchiveError;
 use crate::large_objects::COPY_OWNERS;
-use crate::manifest::{Content, Manifest};
+use crate::manifest::{Content, Manifest, SequenceState};
 use crate::pieces::{Destination, Pieces};
 use crate::read::Archive;
 use crate::{NoWatcher, Phase, Watcher};
@@ -76,14 +76,7 @@ pub async fn compare(
     session.run(SETTINGS).await?;
     let names: Vec<&str> = manifest.sequences.iter().map(|state| state.name.as_str()).collect();
     let stand = read_sequences(&mut session, &names).await?;
-    for (before, now) in manifest.sequences.iter().zip(stand) {
-        if *before != now {
-            let (was, is) = (before.last_value, now.last_value);
-            let evidence = format!("it stands at {is}, not at {was}");
-            let subject = format!("sequence {}", now.name);
-            comparison.unequal.push(Unequal { subject, evidence, of_schema: false });
-        }
-    }
+    comparison.unequal.extend(of_sequences(&manifest.sequences, stand));
     let mut tasks: VecDeque<Task> =
         (0..manifest.tables.len()).map(|at| Task::Rows(at, None)).collect();
     if let Some(large) = &manifest.large_objects {
@@ -164,7 +157,18 @@ pub(crate) fn is_of_server(difference: &Difference) -> bool {
     key.kind == ObjectKind::Setting && key.name.ends_with(" in every database")
 }
 
-fn of_content(subject: &str, expected: &Content, found: &Content) -> Option<Unequal> {
+/// Sequences that do not stand where they stood.
+pub(crate) fn of_sequences(was: &[SequenceState], stand: Vec<SequenceState>) -> Vec<Unequal> {
+    let differ = was.iter().zip(stand).filter(|(before, now)| *before != now);
+    let unequal = differ.map(|(before, now)| {
+        let (was, is) = (before.last_value, now.last_value);
+        let evidence = format!("it stands at {is}, not at {was}");
+        Unequal { subject: format!("sequence {}", now.name), evidence, of_schema: false }
+    });
+    unequal.collect()
+}
+
+pub(crate) fn of_content(subject: &str, expected: &Content, found: &Content) -> Option<Unequal> {
     let evidence = match (expected.rows == found.rows, expected == found) {
         (_, true) => return None,
         (true, false) => format!("{} rows on both sides, with other content", found.rows),
@@ -173,7 +177,7 @@ fn of_content(subject: &str, expected: &Content, found: &Content) -> Option<Uneq
     Some(Unequal { subject: subject.to_owned(), evidence, of_schema: false })
 }
 
-fn of_difference(difference: &Difference) -> Unequal {
+pub(crate) fn of_difference(difference: &Difference) -> Unequal {
     let evidence = match difference {
         Difference::Added(_) => "is there and was not".to_owned(),
         Difference::Removed(_) => "is missing".to_owned(),

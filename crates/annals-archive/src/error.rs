@@ -106,6 +106,11 @@ impl ArchiveError {
                      restore <backup> --into <database>) and look at both"
                         .to_owned(),
                 ),
+                Some("53200") => Some(
+                    "the server has no room for so many locks: raise max_locks_per_transaction, which \
+                     takes a restart"
+                        .to_owned(),
+                ),
                 Some("55P03") => Some(
                     "somebody else is at work on that table: annals locks shows who; try again when \
                      they are done"

@@ -12,10 +12,12 @@
 mod attached;
 mod capture;
 mod catalog;
+mod clear;
 mod compare;
 mod contents;
 mod count;
 mod error;
+mod in_place;
 mod large_objects;
 mod manifest;
 mod objects;
@@ -26,6 +28,7 @@ mod put_back;
 mod read;
 mod restore;
 mod rows;
+mod savepoints;
 mod search;
 mod sections;
 mod sql;
@@ -35,9 +38,11 @@ mod tables;
 mod twin;
 
 pub use capture::{CaptureOptions, Captured, capture};
+pub use clear::of_others;
 pub use compare::{Comparison, Unequal, compare, compare_rows, read_as_named};
 pub use count::{TableCount, count_tables};
 pub use error::ArchiveError;
+pub use in_place::{InPlace, InPlaceOptions, restore_in_place};
 pub use manifest::{
     Content, Kind, LargeObjects, LogHead, Manifest, NotIncluded, SequenceState, ServerState,
     TableEntry,

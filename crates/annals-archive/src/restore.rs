@@ -8,6 +8,7 @@ use annals_backup::{BackupId, KeyEncryptionKey};
 use annals_postgres::{ConnectionSpec, Fault, Session, SessionSettings};
 use futures_util::future::try_join_all;
 use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinHandle;
 
 use crate::attached::attached;
 use crate::catalog::literal;
@@ -102,25 +103,9 @@ pub async fn restore<R: Read + Send + 'static>(
     watcher: &mut dyn Watcher,
 ) -> Result<Restored, ArchiveError> {
     let manifest = &archive.manifest;
-    let (to_us, mut records) = mpsc::channel::<Record>(WAITING * options.jobs.max(1));
-    let expected = archive.receipt;
-    let reads = tokio::task::spawn_blocking(move || {
-        let mut records = unseal(source, &keys, backup)?;
-        while let Some(record) = records.next()? {
-            // What has become of who takes it is said by itself.
-            if to_us.blocking_send(record).is_err() {
-                return Ok(());
-            }
-        }
-        match records.into_source().finish()? == expected {
-            true => Ok(()),
-            false => Err(ArchiveError::NotAsSaid("it was replaced while it was read".to_owned())),
-        }
-    });
-    let loaded = load(manifest, &mut records, options, watcher).await;
-    // With nobody to take records, the reader ends.
-    drop(records);
-    let read = reads.await.map_err(|error| ArchiveError::Stopped(error.to_string()))?;
+    let mut reading = Reading::begin(archive, (source, keys, backup), options.jobs);
+    let loaded = load(manifest, &mut reading.records, options, watcher).await;
+    let read = reading.end().await;
     let Loaded { mut session, behind, statements, chosen, mut left_out } = match (read, loaded) {
         (Err(error), _) => return Err(error),
         (Ok(()), loaded) => loaded?,
@@ -144,6 +129,45 @@ pub async fn restore<R: Read + Send + 'static>(
     session.close().await;
     let rows = chosen.iter().map(|at| manifest.tables[*at].content.rows).sum();
     Ok(Restored { tables: chosen.len() as u64, rows, statements, chosen, left_out })
+}
+
+/// A container that is read once more, on a thread of its own.
+pub(crate) struct Reading {
+    pub(crate) records: mpsc::Receiver<Record>,
+    reads: JoinHandle<Result<(), ArchiveError>>,
+}
+
+impl Reading {
+    pub(crate) fn begin<R: Read + Send + 'static>(
+        archive: &Archive,
+        (source, keys, backup): (R, Arc<Vec<KeyEncryptionKey>>, BackupId),
+        jobs: usize,
+    ) -> Self {
+        let (to_us, records) = mpsc::channel::<Record>(WAITING * jobs.max(1));
+        let expected = archive.receipt;
+        let reads = tokio::task::spawn_blocking(move || {
+            let mut records = unseal(source, &keys, backup)?;
+            while let Some(record) = records.next()? {
+                // What has become of who takes it is said by itself.
+                if to_us.blocking_send(record).is_err() {
+                    return Ok(());
+                }
+            }
+            match records.into_source().finish()? == expected {
+                true => Ok(()),
+                false => {
+                    Err(ArchiveError::NotAsSaid("it was replaced while it was read".to_owned()))
+                }
+            }
+        });
+        Self { records, reads }
+    }
+
+    /// Whether it was the container that was read before; with nobody to take records, the thread ends.
+    pub(crate) async fn end(self) -> Result<(), ArchiveError> {
+        drop(self.records);
+        self.reads.await.map_err(|error| ArchiveError::Stopped(error.to_string()))?
+    }
 }
 
 /// Sends statements. Where not everything is to be had, one at a time: what this role may not do is left out,
@@ -411,10 +435,10 @@ async fn connect_more(sessions: &mut Vec<Session>, work: usize, options: &Restor
 
 /// Decompresses off the thread that waits for the server.
 #[derive(Default)]
-struct Unpacker(Option<zstd::bulk::Decompressor<'static>>);
+pub(crate) struct Unpacker(Option<zstd::bulk::Decompressor<'static>>);
 
 impl Unpacker {
-    async fn unpack(&mut self, record: Record) -> Result<Vec<u8>, ArchiveError> {
+    pub(crate) async fn unpack(&mut self, record: Record) -> Result<Vec<u8>, ArchiveError> {
         let decompressor = self.0.take();
         let stopped = |error: &dyn std::fmt::Display| ArchiveError::Stopped(error.to_string());
         let work = tokio::task::spawn_blocking(move || {
@@ -431,7 +455,7 @@ impl Unpacker {
     }
 }
 
-fn text(raw: Vec<u8>) -> Result<String, ArchiveError> {
+pub(crate) fn text(raw: Vec<u8>) -> Result<String, ArchiveError> {
     String::from_utf8(raw).map_err(|_| ArchiveError::Malformed("SQL is not UTF-8".to_owned()))
 }
 
@@ -441,7 +465,10 @@ fn refused(what: impl Into<String>) -> impl FnOnce(Fault) -> ArchiveError {
 }
 
 /// Makes all large objects, empty.
-async fn make_large_objects(session: &mut Session, owners: &[u8]) -> Result<(), ArchiveError> {
+pub(crate) async fn make_large_objects(
+    session: &mut Session,
+    owners: &[u8],
+) -> Result<(), ArchiveError> {
     let what = "large objects";
     session.run(MAKE_OWNERS_TABLE).await.map_err(refused(what))?;
     let copy = format!("COPY {OWNERS_TABLE} FROM STDIN");
@@ -451,7 +478,10 @@ async fn make_large_objects(session: &mut Session, owners: &[u8]) -> Result<(), 
     session.run(CREATE_ALL).await.map_err(refused(what))
 }
 
-async fn set_sequences(session: &mut Session, manifest: &Manifest) -> Result<(), ArchiveError> {
+pub(crate) async fn set_sequences(
+    session: &mut Session,
+    manifest: &Manifest,
+) -> Result<(), ArchiveError> {
     for some in manifest.sequences.chunks(200) {
         let calls: Vec<String> = some
             .iter()
@@ -520,7 +550,7 @@ async fn load_rows(
     Ok(())
 }
 
-async fn load_piece(
+pub(crate) async fn load_piece(
     session: &mut Session,
     manifest: &Manifest,
     kind: RecordKind,

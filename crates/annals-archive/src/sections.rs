@@ -138,7 +138,7 @@ async fn send_batch(
 }
 
 /// The table that a statement makes an index on, as `pg_dump` writes both.
-fn table_of_index(sql: &str) -> Option<&str> {
+pub(crate) fn table_of_index(sql: &str) -> Option<&str> {
     let of_index =
         ["CREATE INDEX ", "CREATE UNIQUE INDEX "].iter().find_map(|word| sql.strip_prefix(word));
     if let Some(rest) = of_index {

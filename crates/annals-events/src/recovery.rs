@@ -66,8 +66,11 @@ pub struct TargetRestored {
 
 /// See [`Event::RestoreStarted`](crate::Event::RestoreStarted).
 ///
-/// Databases keep their numbers when they are renamed: which of the two has the target's name says
-/// what has happened.
+/// A database restored beside the target takes its name: databases keep their numbers when they are renamed, and
+/// which of the two has the target's name says what has happened.
+///
+/// Where `keep_as`, `restored_oid` and `scratch` are missing, the backup replaces what is in the target's own
+/// database, in one transaction, and a row about the run in that database says what has happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RestoreStarted {
@@ -78,19 +81,29 @@ pub struct RestoreStarted {
     /// Fingerprint of the target's schema.
     pub before: Digest,
     /// The name the target's database gets.
-    pub keep_as: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_as: Option<String>,
     /// Events in the log when the backup was taken.
     pub log_size: u64,
     /// Number (`oid`) of the restored database.
-    pub restored_oid: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored_oid: Option<u32>,
     /// The run.
     pub run: RunId,
     /// The name the restored database has so far.
-    pub scratch: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scratch: Option<String>,
     /// Major version of the server.
     pub server_major: u32,
     /// Number (`oid`) of the target's database.
     pub target_oid: u32,
+}
+
+impl RestoreStarted {
+    /// Whether the backup replaces what is in the target's own database.
+    pub const fn is_in_place(&self) -> bool {
+        self.restored_oid.is_none()
+    }
 }
 
 /// See [`Event::RowsRestoreStarted`](crate::Event::RowsRestoreStarted).

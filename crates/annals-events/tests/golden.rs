@@ -257,11 +257,11 @@ fn recovery() -> Vec<Event> {
             after: Digest::of(b"restored"),
             backup: backup(),
             before: Digest::of(b"schema"),
-            keep_as: "app_before_restore".into(),
+            keep_as: Some("app_before_restore".into()),
             log_size: 17,
-            restored_oid: 20_002,
+            restored_oid: Some(20_002),
             run: run(),
-            scratch: "annals_restore_1".into(),
+            scratch: Some("annals_restore_1".into()),
             server_major: 15,
             target_oid: 16_384,
         }
@@ -390,6 +390,29 @@ fn the_stored_bytes_of_every_kind_stay_as_they_are() {
         return;
     }
     assert_eq!(String::from_utf8_lossy(&written), String::from_utf8_lossy(golden));
+}
+
+#[test]
+fn a_restore_in_place_names_no_other_database() {
+    let started = RestoreStarted {
+        after: Digest::of(b"restored"),
+        backup: backup(),
+        before: Digest::of(b"schema"),
+        keep_as: None,
+        log_size: 17,
+        restored_oid: None,
+        run: run(),
+        scratch: None,
+        server_major: 15,
+        target_oid: 16_384,
+    };
+    let text = serde_json::to_string(&started).unwrap();
+    for name in ["keep_as", "restored_oid", "scratch"] {
+        assert!(!text.contains(name), "{text}");
+    }
+    let read: RestoreStarted = serde_json::from_str(&text).unwrap();
+    assert_eq!(read, started);
+    assert!(read.is_in_place());
 }
 
 #[test]

@@ -139,6 +139,9 @@ pub enum BackupTrouble {
         /// What has its name.
         found: String,
     },
+    /// What a restore in place would replace cannot be kept.
+    #[error("what is in the target cannot be kept before it is replaced: {0}")]
+    NotKept(Box<BackupTrouble>),
     /// What was restored is not what was backed up.
     #[error("what was restored is not what the backup says: {}", .0.join("; "))]
     NotEqual(Vec<String>),
@@ -188,6 +191,9 @@ impl BackupTrouble {
             Self::PlaceUnknown { .. } => {
                 "somebody renamed or dropped a database meanwhile: give the right one the name back \
                  (ALTER DATABASE … RENAME TO …), then run annals status"
+            }
+            Self::NotKept(_) => {
+                "nothing was changed; without keeping it: annals restore <backup> --without-backup"
             }
             Self::DatabaseExists(_) => "name one that is not there; nothing was changed",
             Self::NotEqual(_) => {

@@ -437,6 +437,7 @@ async fn bring_back(
         backup: way.backup.to_string(),
         confirm: None,
         right: RestoreRight { break_glass: None, emergency: Some(options.reason.clone()) },
+        without_backup: false,
         jobs: options.jobs.max(1),
     };
     let restored = async {

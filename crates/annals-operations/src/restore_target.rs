@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use annals_archive::{ArchiveError, Extent, Watcher, count_tables, read_as_named};
+use annals_archive::{ArchiveError, Extent, Watcher, count_tables, of_others, read_as_named};
 use annals_events::{
     AdoptionBasis, AdoptionEvidence, BackupDepth, BackupId, BackupVerified, BaselineAdopted,
     CheckOutcome, Digest, Direction, Event, FileStanding, LeafHash, Recorded, RestoreStarted,
@@ -12,8 +12,8 @@ use annals_events::{
 };
 use annals_executor::{Interrupt, failpoint};
 use annals_integrity::compare_ledger;
-use annals_postgres::{Bound, ConnectionSpec, LEDGER_SCHEMA, Session, read_schema};
-use annals_projections::{Backup, Change, History};
+use annals_postgres::{ConnectionSpec, LEDGER_SCHEMA, Session, read_schema};
+use annals_projections::{Backup, Change, History, LedgerRow};
 use annals_schema::{Fingerprint, Snapshot};
 use serde_json::Value;
 
@@ -28,6 +28,8 @@ use crate::logs::ReadLog;
 use crate::open::{self, Opened, Recovered};
 use crate::restore::{Brought, Place, drop_database, into_database, make, told};
 use crate::restore_gate::{self, RestoreGate, RestoreRight};
+use crate::restore_in_place::replace;
+use crate::restore_surroundings::{in_place_notes, left_out, surroundings};
 use crate::scratch;
 use crate::swap::{self, Stage};
 use crate::targets::Target;
@@ -51,6 +53,8 @@ pub struct TargetRestoreOptions {
     pub confirm: Option<String>,
     /// By which right.
     pub right: RestoreRight,
+    /// Where what is there is not kept under another name: not even in a backup that is taken before.
+    pub without_backup: bool,
     /// Connections at a time.
     pub jobs: usize,
 }
@@ -93,7 +97,10 @@ pub struct TargetRestore {
     pub undone: Vec<String>,
     /// Migrations that are not applied and will be.
     pub redone: Vec<String>,
-    /// Who is connected, and would be cut off.
+    /// Whether it replaces what is in the target's own database, in one transaction; else a database beside it
+    /// takes its name.
+    pub in_place: bool,
+    /// Who is connected, and would be cut off; nobody is where it is done in place.
     pub sessions: Vec<String>,
     /// What should be known besides.
     pub notes: Vec<String>,
@@ -108,8 +115,10 @@ pub struct TargetRestore {
 pub struct RestoreDone {
     /// The run that did it.
     pub run: RunId,
-    /// The name of the database that was there before.
-    pub kept_as: String,
+    /// The name of the database that was there before; none where it was done in place.
+    pub kept_as: Option<String>,
+    /// The backup of what was there before, where it was done in place.
+    pub backup_before: Option<BackupId>,
     /// Sessions that were ended.
     pub ended: Vec<String>,
     /// Tables that were restored and compared.
@@ -120,7 +129,8 @@ pub struct RestoreDone {
     pub schema_compared: bool,
     /// How long it took, in microseconds.
     pub us: u64,
-    /// For how long nobody could connect, in microseconds.
+    /// For how long nobody could connect, or read the project's tables where it was done in place; in
+    /// microseconds.
     pub closed_us: u64,
     /// Events in the log.
     pub log_size: u64,
@@ -129,16 +139,16 @@ pub struct RestoreDone {
 }
 
 /// The log when the backup was taken, and now.
-struct Moments {
-    then: Book,
-    now: Book,
+pub(crate) struct Moments {
+    pub(crate) then: Book,
+    pub(crate) now: Book,
 }
 
 /// What a look at everything gives.
-struct Considered {
-    view: TargetRestore,
-    id: BackupId,
-    moments: Moments,
+pub(crate) struct Considered {
+    pub(crate) view: TargetRestore,
+    pub(crate) id: BackupId,
+    pub(crate) moments: Moments,
     spec: ConnectionSpec,
 }
 
@@ -148,6 +158,8 @@ struct Considered {
 /// The backup is authenticated, restored into a database beside the target, and compared, before
 /// anything of the target is touched. Then, under the lock, its intent is recorded, the target is
 /// closed, and both databases are renamed in one transaction. What was there stays under another name.
+/// Where that cannot be, as on a platform whose own schemas are in the database, the backup replaces what is
+/// the project's in the target itself, in one transaction that is compared before it is committed.
 /// The log goes on: changes the backup does not have are recorded as not in effect any more.
 ///
 /// # Errors
@@ -174,6 +186,9 @@ pub async fn restore_target(
         return Err(BackupTrouble::CannotTakePlace { target, reasons }.into());
     }
     let around = (environment, &workspace, &target);
+    if considered.view.in_place {
+        return replace(around, (options, confirm, &gate), considered, watcher, interrupt).await;
+    }
     carry_out(around, (options, confirm, &gate), considered, watcher, interrupt).await
 }
 
@@ -208,15 +223,37 @@ async fn consider(
     let settings = target.settings(workspace);
     let mut session = look.spec.connect("annals/restore", &settings).await?;
     let schema = read_schema(&mut session, &target.scope).await.map_err(open::fault(target))?;
-    obstacles.extend(left_out(&mut session, target, &public).await?);
+    let left_out = left_out(&mut session, target, &public).await?;
     let mut excluded = target.scope.excluded();
     excluded.retain(|schema| schema != LEDGER_SCHEMA);
     let counts = count_tables(&mut session, &excluded).await?;
+    let strange = of_others(&mut session, &excluded).await?;
     session.close().await;
     let mut beside = swap::beside(&look.spec, &settings).await?;
-    let (sessions, notes) =
-        surroundings(&mut beside, target, look.spec.database(), &mut obstacles).await?;
+    let found = surroundings(&mut beside, target, look.spec.database()).await?;
     beside.close().await;
+    let in_place = !left_out.is_empty() || !found.no_swap.is_empty() && strange.is_empty();
+    let (sessions, lasting, mut notes) = match in_place {
+        true => {
+            obstacles.extend(found.no_replacing.clone());
+            if !strange.is_empty() {
+                let strange = strange.join(", ");
+                obstacles
+                    .push(format!("this role may not replace what belongs to others: {strange}"));
+            }
+            let (notes, lasting) = in_place_notes(&left_out, &found, options);
+            (Vec::new(), lasting, notes)
+        }
+        false => {
+            obstacles.extend([found.no_swap, found.no_renaming].concat());
+            (found.sessions, found.notes, Vec::new())
+        }
+    };
+    // Once it is done, what was announced is no news.
+    match options.confirm {
+        Some(_) => notes = lasting,
+        None => notes.extend(lasting),
+    }
     let counts = counts.into_iter().map(|count| (count.name, (count.rows, count.is_exact)));
     let (tables, same_tables) = losses(counts.collect(), &public);
     let (then, now) = (&moments.then.history, &moments.now.history);
@@ -237,6 +274,7 @@ async fn consider(
         same_tables,
         undone: named(now.applied(), then),
         redone: named(then.applied(), now),
+        in_place,
         sessions,
         notes,
         obstacles,
@@ -245,7 +283,7 @@ async fn consider(
     Ok(Considered { view, id, moments, spec: look.spec })
 }
 
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
@@ -295,73 +333,6 @@ fn of_backup(target: &Target, backup: &Backup, spec: &ConnectionSpec) -> Vec<Str
     obstacles
 }
 
-/// Schemas that the backup leaves out and the target has: they would be gone.
-async fn left_out(
-    session: &mut Session,
-    target: &Target,
-    public: &Value,
-) -> Result<Vec<String>, Failure> {
-    let query = "SELECT nspname::text FROM pg_catalog.pg_namespace ORDER BY 1";
-    let there = session.texts(query).await.map_err(open::fault(target))?;
-    let there: Vec<String> = there.into_iter().flatten().flatten().collect();
-    let left_out = public["excluded_schemas"].as_array().into_iter().flatten().map(text);
-    let lost: Vec<String> = left_out.filter(|name| there.contains(name)).collect();
-    Ok(match lost.is_empty() {
-        true => Vec::new(),
-        false => vec![format!(
-            "it leaves out what the platform manages ({}): a database made of it would lack that",
-            lost.join(", ")
-        )],
-    })
-}
-
-/// Who and what is at the target.
-async fn surroundings(
-    session: &mut Session,
-    target: &Target,
-    database: &str,
-    obstacles: &mut Vec<String>,
-) -> Result<(Vec<String>, Vec<String>), Failure> {
-    let fault = open::fault(target);
-    let guests = session.guests(database).await.map_err(&fault)?;
-    let Bound { prepared, slots, subscriptions } =
-        session.bound_to(database).await.map_err(&fault)?;
-    if let Some(entry) = session.database_named(database).await.map_err(&fault)?
-        && !entry.may_rename
-    {
-        obstacles.push(format!(
-            "the role {} may not rename the database {database:?}: that takes its owner with CREATEDB, \
-             or a superuser",
-            session.facts().user
-        ));
-    }
-    let kept: Vec<String> =
-        guests.iter().filter(|guest| !guest.may_end).map(ToString::to_string).collect();
-    if !kept.is_empty() {
-        obstacles.push(format!("this role may not end {}", kept.join(", ")));
-    }
-    if !prepared.is_empty() {
-        obstacles.push(format!(
-            "prepared transactions are in it ({}): commit them or roll them back",
-            prepared.join(", ")
-        ));
-    }
-    let mut notes = Vec::new();
-    if !slots.is_empty() {
-        notes.push(format!(
-            "logical replication slots stay with the database of before: {}",
-            slots.join(", ")
-        ));
-    }
-    if !subscriptions.is_empty() {
-        notes.push(format!(
-            "subscriptions are restored switched off, and go on in the database of before: {}",
-            subscriptions.join(", ")
-        ));
-    }
-    Ok((guests.iter().map(ToString::to_string).collect(), notes))
-}
-
 /// Tables whose numbers of rows differ, and how many others there are.
 fn losses(counts: BTreeMap<String, (u64, bool)>, public: &Value) -> (Vec<TableLoss>, u64) {
     let entries = public["tables"].as_array().into_iter().flatten();
@@ -387,7 +358,7 @@ fn losses(counts: BTreeMap<String, (u64, bool)>, public: &Value) -> (Vec<TableLo
 }
 
 /// The changes that are in effect on one side only, as events: what counts once the run has succeeded.
-fn entries(moments: &Moments, backup: BackupId, run: RunId) -> Vec<BaselineAdopted> {
+pub(crate) fn entries(moments: &Moments, backup: BackupId, run: RunId) -> Vec<BaselineAdopted> {
     let (then, now) = (moments.then.history.changes(), moments.now.history.changes());
     let is_in = |changes: &[Change], change: &Change| {
         changes.iter().any(|other| {
@@ -436,7 +407,7 @@ fn entries(moments: &Moments, backup: BackupId, run: RunId) -> Vec<BaselineAdopt
     entries
 }
 
-type Around<'a> = (&'a Environment, &'a Workspace, &'a Target);
+pub(crate) type Around<'a> = (&'a Environment, &'a Workspace, &'a Target);
 
 /// A restored database beside the target.
 struct Restored {
@@ -513,7 +484,8 @@ async fn carry_out(
     opened.anchor(environment, workspace, target).await?;
     view.done = Some(RestoreDone {
         run,
-        kept_as: placed.kept_as,
+        kept_as: Some(placed.kept_as),
+        backup_before: None,
         ended: placed.ended,
         tables: restored.tables,
         rows: restored.rows,
@@ -606,9 +578,9 @@ async fn place(
     stage.comment.clone_from(&restored.comment);
     let began = Instant::now();
     let work = async {
-        let mut obstacles = Vec::new();
         let database = opened.spec.database().to_owned();
-        surroundings(&mut stage.session, target, &database, &mut obstacles).await?;
+        let found = surroundings(&mut stage.session, target, &database).await?;
+        let obstacles = [found.no_swap, found.no_renaming].concat();
         if !obstacles.is_empty() {
             let (target, reasons) = (target.name.clone(), obstacles);
             return Err(BackupTrouble::CannotTakePlace { target, reasons }.into());
@@ -621,11 +593,11 @@ async fn place(
             after,
             backup: id,
             before: live.digest,
-            keep_as: keep_as.clone(),
+            keep_as: Some(keep_as.clone()),
             log_size: moments.then.size,
-            restored_oid: restored.oid,
+            restored_oid: Some(restored.oid),
             run,
-            scratch: restored.name.clone(),
+            scratch: Some(restored.name.clone()),
             server_major,
             target_oid: entry.oid,
         };
@@ -649,7 +621,7 @@ async fn place(
     Ok(Placed { kept_as, ended, closed_us })
 }
 
-fn intent(restore: &RestoreStarted, entries: Vec<BaselineAdopted>) -> Vec<Event> {
+pub(crate) fn intent(restore: &RestoreStarted, entries: Vec<BaselineAdopted>) -> Vec<Event> {
     let words: Vec<String> = entries
         .iter()
         .map(|entry| format!("{} {} {}\n", entry.version, entry.ordinal, entry.holds))
@@ -678,7 +650,16 @@ async fn check_ledger(
     let mut session = spec.connect("annals/restore", &settings).await?;
     let ledger = open::read_ledger(&mut session, workspace).await;
     session.close().await;
-    let mismatches = compare_ledger(&ledger?, &then.history, &then.origin, then.size);
+    is_of_then(target, &ledger?, then)
+}
+
+/// Refuses a ledger that is not what the log says of that moment.
+pub(crate) fn is_of_then(
+    target: &Target,
+    ledger: &[LedgerRow],
+    then: &Book,
+) -> Result<(), Failure> {
+    let mismatches = compare_ledger(ledger, &then.history, &then.origin, then.size);
     if mismatches.is_empty() {
         return Ok(());
     }

@@ -7,6 +7,7 @@ use annals_integrity::LedgerMismatch;
 use crate::diverged::check_not_diverged;
 use crate::error::{Failure, TargetFailure};
 use crate::open::{Opened, Recovered};
+use crate::restore_in_place;
 use crate::swap;
 use crate::targets::Target;
 use crate::workspace::Workspace;
@@ -61,7 +62,10 @@ impl Opened<'_> {
             let entries = self.recovery().adopting.iter().filter(|e| e.adopted.run == run.run);
             let entries = entries.count() as u64;
             if let Some(restore) = &restoring {
-                let restored = swap::settle(self, restore).await?;
+                let restored = match restore.is_in_place() {
+                    true => restore_in_place::settle(self, target, restore).await?,
+                    false => swap::settle(self, restore).await?,
+                };
                 events.extend(restored.events);
                 (outcome, reason) = (restored.outcome, restored.reason);
                 steps_done = if outcome == RunOutcome::Succeeded { run.steps } else { 0 };

@@ -106,7 +106,7 @@ impl Stage {
             return Err(unsettled("there is none of that name".to_owned()).into());
         };
         let standing = match found.oid {
-            oid if oid == restore.restored_oid => Standing::Behind,
+            oid if Some(oid) == restore.restored_oid => Standing::Behind,
             oid if oid == restore.target_oid => Standing::Before,
             oid => return Err(unsettled(format!("number {oid} has that name")).into()),
         };
@@ -123,10 +123,11 @@ impl Stage {
 
     /// Drops what was restored and is not wanted any more. It is found by its number.
     async fn drop_restored(&mut self, restore: &RestoreStarted) {
-        let found = self.session.database_numbered(restore.restored_oid).await;
+        let Some(oid) = restore.restored_oid else { return };
+        let found = self.session.database_numbered(oid).await;
         let Ok(Some(entry)) = found else { return };
         // A number may be given again, to somebody else's database.
-        if entry.name == restore.scratch {
+        if Some(&entry.name) == restore.scratch.as_ref() {
             crate::restore::drop_database(&mut self.session, &entry.name).await;
         }
     }
@@ -154,7 +155,8 @@ pub(crate) async fn reopen(
         true => open::read_book(target).await.ok(),
         false => None,
     };
-    let Some(restore) = book.and_then(|book| book.recovery.restoring) else {
+    let restoring = book.and_then(|book| book.recovery.restoring);
+    let Some(restore) = restoring.filter(|restore| !restore.is_in_place()) else {
         return Err(refusal.into());
     };
     let mut stage = Stage::enter(spec, settings).await?;
@@ -199,12 +201,12 @@ pub(crate) async fn settle(
     })
 }
 
-fn restored(restore: &RestoreStarted) -> TargetRestored {
+pub(crate) fn restored(restore: &RestoreStarted) -> TargetRestored {
     TargetRestored {
         after: restore.after,
         backup: restore.backup,
         before: Some(restore.before),
-        kept_as: Some(restore.keep_as.clone()),
+        kept_as: restore.keep_as.clone(),
         log_size: restore.log_size,
         run: restore.run,
         server_major: restore.server_major,
@@ -258,7 +260,7 @@ pub(crate) async fn take_place(
     }
 }
 
-fn finished(
+pub(crate) fn finished(
     run: RunId,
     outcome: RunOutcome,
     reason: Option<String>,
@@ -267,7 +269,8 @@ fn finished(
     RunFinished { outcome, reason, run, steps_done }
 }
 
-async fn connect_again(
+/// Opens a session on the target in the place of the one that held the lock.
+pub(crate) async fn connect_again(
     environment: &Environment,
     target: &Target,
     opened: &mut Opened<'_>,
@@ -289,7 +292,9 @@ async fn close_and_swap(
 ) -> Result<Vec<Guest>, Failure> {
     let database = stage.database.clone();
     let found = stage.target().await?;
-    let Some(found) = found.filter(|found| found.oid == restore.target_oid) else {
+    let found = found.filter(|found| found.oid == restore.target_oid);
+    let names = restore.keep_as.as_ref().zip(restore.scratch.as_ref());
+    let Some((found, (keep_as, scratch))) = found.zip(names) else {
         let found = "it is not the one that was looked at".to_owned();
         return Err(BackupTrouble::PlaceUnknown { database, run: restore.run, found }.into());
     };
@@ -303,9 +308,7 @@ async fn close_and_swap(
     loop {
         let guests = stage.session.guests(&database).await.map_err(fault(&database))?;
         if guests.is_empty() {
-            let keep_as = &restore.keep_as;
             let comment = stage.comment.clone();
-            let scratch = &restore.scratch;
             match stage.session.swap_databases(&found, keep_as, scratch, &comment).await {
                 Ok(()) => return Ok(ended),
                 // Somebody was on the way in or out, or is cleaning.

@@ -18,7 +18,8 @@ pub struct Ended {
 
 impl Session {
     /// Ends those of `pids` that are ordinary clients of this database: no superuser's, no
-    /// replication's, none of annals' own, nothing of the server itself.
+    /// replication's (their backends are of another type, whoever's they are: Supabase's `postgres` may
+    /// replicate, and is what many applications log in as), none of annals' own, nothing of the server itself.
     ///
     /// # Errors
     ///
@@ -31,7 +32,7 @@ impl Session {
              FROM pg_catalog.pg_stat_activity a JOIN pg_catalog.pg_roles r ON r.oid = a.usesysid \
              WHERE a.pid = ANY (ARRAY[{}]::int4[]) AND a.backend_type = 'client backend' \
              AND a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid() \
-             AND NOT r.rolsuper AND NOT r.rolreplication AND a.application_name NOT LIKE 'annals/%'",
+             AND NOT r.rolsuper AND a.application_name NOT LIKE 'annals/%'",
             pids.join(", ")
         );
         let mut ended = Vec::new();

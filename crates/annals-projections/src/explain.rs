@@ -508,10 +508,10 @@ fn evidence(timeline: &Timeline, recorded: &Recorded) -> Vec<(&'static str, Stri
             add("backup", e.backup.to_string());
             add("before", e.before.to_string());
             add("after", e.after.to_string());
-            add("keep_as", e.keep_as.clone());
-            add("scratch", e.scratch.clone());
+            add_some(&mut add, "keep_as", e.keep_as.as_ref());
+            add_some(&mut add, "scratch", e.scratch.as_ref());
             add("target_oid", e.target_oid.to_string());
-            add("restored_oid", e.restored_oid.to_string());
+            add_some(&mut add, "restored_oid", e.restored_oid.as_ref());
             add("log_size", e.log_size.to_string());
             add("server_major", e.server_major.to_string());
         }

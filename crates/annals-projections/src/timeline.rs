@@ -319,9 +319,14 @@ impl Timeline {
             E::DriftAccepted(e) => (Note, drift_accepted(e)),
             E::ProofRecorded(e) => proof(e),
             E::RestoreStarted(e) => {
-                let (backup, keep_as) = (short(&e.backup), &e.keep_as);
-                let kept = format!("what is there is kept as {keep_as}");
-                (Note, format!("backup {backup} is to take the place of the target; {kept}"))
+                let backup = short(&e.backup);
+                let text = match &e.keep_as {
+                    Some(name) => format!(
+                        "backup {backup} is to take the place of the target; what is there is kept as {name}"
+                    ),
+                    None => format!("backup {backup} is to replace what is in the target"),
+                };
+                (Note, text)
             }
             E::TargetRestored(e) => {
                 let kept = e.kept_as.as_ref().map(|name| format!("; what was there is {name}"));

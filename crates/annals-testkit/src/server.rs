@@ -95,10 +95,16 @@ impl Server {
         if options.tcp {
             // PostgreSQL 13 would store it as MD5, which its own rules for TCP refuse.
             let password = Self::PASSWORD;
-            server.sql(&format!(
+            let sql = format!(
                 "SET password_encryption = 'scram-sha-256'; \
                  ALTER ROLE postgres PASSWORD '{password}'"
-            ));
+            );
+            // On such a platform that role may not change itself.
+            let url = match options.supabase {
+                true => server.url().replace("//postgres@", "//supabase_admin@"),
+                false => server.url(),
+            };
+            server.sql_at(&url, &sql);
         }
         server
     }
@@ -133,20 +139,25 @@ impl Server {
         number.parse().expect("a version is a number")
     }
 
-    fn spec(&self) -> ConnectionSpec {
-        ConnectionSpec::from_url(&self.url()).expect("the server's own URL is well formed")
+    fn session(&self) -> Session {
+        self.session_at(&self.url())
     }
 
-    fn session(&self) -> Session {
+    fn session_at(&self, url: &str) -> Session {
+        let spec = ConnectionSpec::from_url(url).expect("the server's own URL is well formed");
         let settings = SessionSettings { lock_timeout_ms: 0, ..SessionSettings::default() };
         self.runtime
-            .block_on(self.spec().connect("annals-test", &settings))
+            .block_on(spec.connect("annals-test", &settings))
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Runs SQL and wants it to succeed.
     pub fn sql(&self, sql: &str) {
-        let mut session = self.session();
+        self.sql_at(&self.url(), sql);
+    }
+
+    fn sql_at(&self, url: &str, sql: &str) {
+        let mut session = self.session_at(url);
         let done = self.runtime.block_on(async {
             let done = session.run(sql).await;
             session.close().await;

@@ -1,6 +1,8 @@
 //! `annals restore`.
 
-use annals_api::{ExitCode, RestoreDocument, TableLossDocument, TargetRestoreDocument};
+use annals_api::{
+    ExitCode, RestoreDocument, RestoreDoneDocument, TableLossDocument, TargetRestoreDocument,
+};
 use annals_operations::{
     Environment, Failure, RestoreOptions, RestoreRight, TargetRestoreOptions, restore,
     restore_target,
@@ -20,6 +22,10 @@ use crate::style::{self, BAD, FAINT, GOOD, HINT, NOTE, STRONG};
 /// restored into a database beside the target, and compared with its manifest: schema, rows, sequences
 /// and large objects. Only then are the sessions on the target ended and both databases renamed, in
 /// one transaction. What was there is kept under another name, and the log goes on.
+///
+/// Where a database beside it could not take its place, as on Supabase, whose own schemas no backup holds,
+/// what is the project's in the target is replaced, in one transaction that is compared before it is
+/// committed. What was there is kept in a full backup that is taken first.
 ///
 /// With --into the target's own database is not touched, and need not be there.
 ///
@@ -42,6 +48,10 @@ pub(crate) struct Arguments {
     /// Do it: the fingerprint of the target's schema as it is shown, or its first twelve digits
     #[arg(long, value_name = "FINGERPRINT", conflicts_with = "into")]
     yes_restore: Option<String>,
+
+    /// Where the target's own database gets the backup: do not take one of what is there first
+    #[arg(long, requires = "yes_restore")]
+    without_backup: bool,
 
     /// Without the approvals the target asks for, where its policy allows that; the log says so until
     /// somebody else has looked at it
@@ -110,6 +120,7 @@ async fn onto_target(
         backup: arguments.backup.clone(),
         confirm: arguments.yes_restore.clone(),
         right: arguments.right(),
+        without_backup: arguments.without_backup,
         jobs: arguments.jobs.count(),
     };
     let mut interrupt = signals::listen();
@@ -126,9 +137,13 @@ fn human_on_target(document: &TargetRestoreDocument) -> String {
         None => shown(document),
         Some(done) => {
             let rows = usize::try_from(done.rows).unwrap_or(usize::MAX);
+            let (place, closed) = match document.in_place {
+                true => ("is in the database", "locked"),
+                false => ("is the database", "closed"),
+            };
             let mut text = format!(
-                "{GOOD}✓{GOOD:#} backup {} of {} is the database {STRONG}{}{STRONG:#} now: {}, all \
-                 compared {FAINT}· {}, closed for {}{FAINT:#}\n",
+                "{GOOD}✓{GOOD:#} backup {} of {} {place} {STRONG}{}{STRONG:#} now: {}, all compared \
+                 {FAINT}· {}, {closed} for {}{FAINT:#}\n",
                 document.backup,
                 style::time(&document.taken_at),
                 style::safe(&document.database),
@@ -145,15 +160,29 @@ fn human_on_target(document: &TargetRestoreDocument) -> String {
             text.push_str(&listed("applied again", &document.redone));
             text.push_str(&listed("sessions that were ended", &done.ended_sessions));
             document.notes.iter().for_each(|line| text.push_str(&note(line)));
-            let kept = done.kept_as.replace('"', "\"\"");
-            text.push_str(&format!(
-                "what was there is kept as {STRONG}{}{STRONG:#}\n{HINT}next{HINT:#}: look with annals \
-                 status; when nothing of it is needed any more: DROP DATABASE \"{}\"\n",
-                style::safe(&done.kept_as),
-                style::safe(&kept),
-            ));
+            text.push_str(&kept(done));
             text
         }
+    }
+}
+
+/// Where what was there is now, and what comes next.
+fn kept(done: &RestoreDoneDocument) -> String {
+    if let Some(name) = &done.kept_as {
+        let quoted = name.replace('"', "\"\"");
+        return format!(
+            "what was there is kept as {STRONG}{}{STRONG:#}\n{HINT}next{HINT:#}: look with annals \
+             status; when nothing of it is needed any more: DROP DATABASE \"{}\"\n",
+            style::safe(name),
+            style::safe(&quoted),
+        );
+    }
+    match &done.backup_before {
+        Some(backup) => format!(
+            "what was there is kept in backup {STRONG}{backup}{STRONG:#}\n{HINT}next{HINT:#}: look with \
+             annals status; rows that came since: annals restore {backup} --tables <table>,…\n"
+        ),
+        None => format!("{HINT}next{HINT:#}: look with annals status\n"),
     }
 }
 
@@ -179,10 +208,11 @@ fn listed(title: &str, names: &[String]) -> String {
 /// What would be lost, and what does it.
 fn shown(document: &TargetRestoreDocument) -> String {
     let mut text = format!(
-        "backup {STRONG}{}{STRONG:#} of {}, {} old, in the place of the database {STRONG}{}{STRONG:#}\n",
+        "backup {STRONG}{}{STRONG:#} of {}, {} old, {} {STRONG}{}{STRONG:#}\n",
         document.backup,
         style::time(&document.taken_at),
         style::duration(document.age_us),
+        if document.in_place { "into the database" } else { "in the place of the database" },
         style::safe(&document.database),
     );
     let same = usize::try_from(document.same_tables).unwrap_or(usize::MAX);

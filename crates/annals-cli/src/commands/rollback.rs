@@ -298,10 +298,12 @@ fn human(document: &EmergencyDocument) -> String {
         };
         if let Some(done) = document.restore.as_ref().and_then(|restore| restore.done.as_ref()) {
             let backup = document.restore.as_ref().map_or("", |restore| restore.backup.as_str());
-            text.push_str(&format!(
-                "{NOTE}restored{NOTE:#} from backup {backup}; what was there is kept as {}\n",
-                style::safe(&done.kept_as)
-            ));
+            let kept = match (&done.kept_as, &done.backup_before) {
+                (Some(name), _) => format!("what was there is kept as {}", style::safe(name)),
+                (None, Some(before)) => format!("what was there is kept in backup {before}"),
+                (None, None) => "what was there is not kept".to_owned(),
+            };
+            text.push_str(&format!("{NOTE}restored{NOTE:#} from backup {backup}; {kept}\n"));
         }
         text.push_str(&format!(
             "{GOOD}✓{GOOD:#} {target} is back and verified after {took} · {lost}\n"
