@@ -43,28 +43,28 @@ const SHOP: &str = "CREATE SCHEMA shop;\n\
     ALTER DEFAULT PRIVILEGES FOR ROLE postgres IN SCHEMA shop GRANT SELECT ON TABLES TO authenticated;\n\
     ALTER DEFAULT PRIVILEGES FOR ROLE postgres REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;";
 
-/// What catalog and rows say, in the order of names: the same before and after.
+/// What catalog and rows say: the same before and after.
 const SAYS: [&str; 12] = [
     "SELECT n.nspname, c.relname, c.relkind, (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(c.relacl) a), pg_get_userbyid(c.relowner), c.relrowsecurity \
         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-        WHERE n.nspname IN ('public', 'shop') ORDER BY 1, 2",
+        WHERE n.nspname IN ('public', 'shop')",
     "SELECT n.nspname, p.proname, pg_get_function_identity_arguments(p.oid), p.prokind, p.prosrc, (SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM unnest(p.proacl) a) \
         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace \
-        WHERE n.nspname IN ('public', 'shop') ORDER BY 1, 2, 3",
+        WHERE n.nspname IN ('public', 'shop')",
     "SELECT conrelid::regclass, conname, pg_get_constraintdef(oid) FROM pg_constraint \
-        WHERE connamespace IN ('public'::regnamespace, 'shop'::regnamespace) ORDER BY 1::text, 2",
-    "SELECT tgrelid::regclass, pg_get_triggerdef(oid), tgenabled FROM pg_trigger WHERE NOT tgisinternal ORDER BY 2",
+        WHERE connamespace IN ('public'::regnamespace, 'shop'::regnamespace)",
+    "SELECT tgrelid::regclass, pg_get_triggerdef(oid), tgenabled FROM pg_trigger WHERE NOT tgisinternal",
     "SELECT polrelid::regclass, polname, polcmd, polpermissive, pg_get_expr(polqual, polrelid), \
-        pg_get_expr(polwithcheck, polrelid), polroles::regrole[], obj_description(oid) FROM pg_policy ORDER BY 1::text, 2",
+        pg_get_expr(polwithcheck, polrelid), polroles::regrole[], obj_description(oid) FROM pg_policy",
     "SELECT defaclrole::regrole, defaclnamespace::regnamespace, defaclobjtype, unnest(defaclacl)::text \
-        FROM pg_default_acl ORDER BY 1::text, 2::text, 3, 4",
+        FROM pg_default_acl",
     "SELECT nspname, unnest(nspacl)::text FROM pg_namespace \
-        WHERE nspname !~ '^(pg_|annals$)' ORDER BY 1, 2",
-    "SELECT pubname, schemaname, tablename FROM pg_publication_tables ORDER BY 1, 2, 3",
+        WHERE nspname !~ '^(pg_|annals$)'",
+    "SELECT pubname, schemaname, tablename FROM pg_publication_tables",
     "SELECT count(*), count(owner), sum(hashtext(o::text)) FROM public.orders o",
     "SELECT count(*), sum(hashtext(s::text)) FROM shop.sales s",
     "SELECT last_value, is_called FROM shop.numbers",
-    "SELECT m.oid, lo_get(m.oid) FROM pg_largeobject_metadata m ORDER BY 1",
+    "SELECT m.oid, lo_get(m.oid) FROM pg_largeobject_metadata m",
 ];
 
 impl Project {
@@ -146,7 +146,12 @@ impl Project {
     }
 
     fn says(&self) -> Vec<String> {
-        SAYS.iter().map(|query| self.sql(query)).collect()
+        let sorted = |said: String| {
+            let mut lines: Vec<&str> = said.lines().collect();
+            lines.sort_unstable();
+            lines.join("\n")
+        };
+        SAYS.iter().map(|query| sorted(self.sql(query))).collect()
     }
 
     fn look(&self) -> Value {
@@ -294,7 +299,7 @@ fn rows_of_who_is_gone_come_back_and_their_keys_are_said_not_to_be_validated() {
 fn what_the_platform_would_lose_is_said_and_nothing_is_changed() {
     let (project, _) = Project::with_a_past();
     let admin = project.server.url().replace("//postgres@", "//supabase_admin@");
-    let made = "CREATE VIEW auth.buyers AS SELECT owner FROM public.orders; \
+    let made = "CREATE VIEW auth.buyers AS SELECT owner FROM public.orders; GRANT SELECT ON auth.buyers TO postgres; \
          CREATE FUNCTION storage.twice(n numeric) RETURNS numeric LANGUAGE sql AS $$ SELECT shop.twice(n) $$; \
          ALTER TABLE storage.buckets ADD COLUMN mood shop.mood DEFAULT 'good'";
     assert!(Command::new("psql").args(["-Xq", &admin, "-c", made]).status().unwrap().success());

@@ -87,7 +87,7 @@ const RIGHTS: &str = " SELECT sql FROM (
       FROM own JOIN pg_namespace n ON n.oid = own.oid
       JOIN pg_init_privs p ON p.classoid = 'pg_namespace'::regclass AND p.objoid = n.oid,
            LATERAL aclexplode(p.initprivs) a
-     WHERE own.stays AND a.grantee <> n.nspowner
+     WHERE own.stays AND a.grantee <> n.nspowner AND a.grantee <> a.grantor
     UNION
     SELECT 3, format('COMMENT ON SCHEMA %I IS %L', own.nspname,
                 CASE own.nspname WHEN 'public' THEN 'standard public schema' END)

@@ -131,7 +131,7 @@ pub async fn restore_in_place<R: Read + Send + 'static>(
     compare_rows(session, archive, &mut found.comparison.unequal, watcher).await?;
     if !found.comparison.unequal.is_empty() {
         for left_out in &exceptions.left_out {
-            tracing::warn!("was not made: {left_out}");
+            tracing::info!("was not made: {left_out}");
         }
     }
     Ok(found)

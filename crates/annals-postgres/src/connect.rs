@@ -196,9 +196,14 @@ impl ConnectionSpec {
 
     /// A server on the socket in `folder`.
     pub fn from_socket(folder: &Path, user: &str, database: &str) -> Self {
+        Self::from_socket_of(folder, 5432, user, database)
+    }
+
+    /// A server on the socket in `folder` that has this port in its name.
+    pub(crate) fn from_socket_of(folder: &Path, port: u16, user: &str, database: &str) -> Self {
         let options = PgConnectOptions::new_without_pgpass()
             .socket(folder)
-            .port(5432)
+            .port(port)
             .username(user)
             .database(database)
             .ssl_mode(PgSslMode::Disable)

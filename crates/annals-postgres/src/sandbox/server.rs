@@ -282,7 +282,8 @@ fn finish(
 
 async fn prepare(options: &SandboxOptions<'_>) -> Result<(), SandboxError> {
     let superuser = options.platform.superuser();
-    let spec = ConnectionSpec::from_socket(options.folder, superuser, USER);
+    let port = options.tcp_port.unwrap_or(5432);
+    let spec = ConnectionSpec::from_socket_of(options.folder, port, superuser, USER);
     prepare_database(&spec, options.platform).await
 }
 
