@@ -68,12 +68,12 @@ const SAYS: [&str; 12] = [
 ];
 
 impl Project {
-    fn begun() -> Self {
+    fn begun(store: &str) -> Self {
         let server =
             Server::start_with(ServerOptions { supabase: true, tcp: true, ..Default::default() });
         let workspace = Workspace::new(&server);
         let config = fs::read_to_string(workspace.path("annals.toml")).unwrap();
-        workspace.write("annals.toml", config + "platform = \"supabase\"\n");
+        workspace.write("annals.toml", config + "platform = \"supabase\"\n" + store);
         workspace.migration(
             "1_orders",
             "REVOKE USAGE ON SCHEMA public FROM anon;\n\
@@ -103,7 +103,11 @@ impl Project {
 
     /// A full backup; then another migration, other rows, and somebody who has signed up.
     fn with_a_past() -> (Self, Vec<String>) {
-        let project = Self::begun();
+        Self::with_a_past_in("")
+    }
+
+    fn with_a_past_in(store: &str) -> (Self, Vec<String>) {
+        let project = Self::begun(store);
         project.run("backup").expect(0);
         let said = project.says();
         project.goes_on();
@@ -396,4 +400,41 @@ fn who_may_not_rename_a_database_and_owns_what_is_in_it_replaces_that() {
     assert_eq!(sql("SELECT to_regclass('t3')"), "");
     run("status").expect(0);
     run("verify --full").expect(0);
+}
+
+#[test]
+fn an_event_log_that_lives_in_the_same_database_stays_and_goes_on() {
+    let (project, said) = Project::with_a_past_in("event_store = \"postgres\"\n");
+    let log = "SELECT count(*) FROM annals.log_event WHERE seq < 8";
+    let events = project.sql("SELECT count(*) FROM annals.log_event").parse::<u64>().unwrap();
+    project.run(&project.confirmed()).expect(0);
+    assert_eq!(project.sql(log), "8");
+    assert!(project.sql("SELECT count(*) FROM annals.log_event").parse::<u64>().unwrap() > events);
+    project.is_restored(&said);
+    project.run("migrate").expect(0);
+    project.run("log verify").expect(0);
+
+    // The same without a platform: the log would go back with a database that is renamed.
+    let server = Server::start();
+    let workspace = Workspace::new(&server);
+    let config = fs::read_to_string(workspace.path("annals.toml")).unwrap();
+    workspace.write("annals.toml", config + "event_store = \"postgres\"\n");
+    workspace.tables(2);
+    let run = |line: &str| workspace.annals(line).run();
+    run("migrate --to 1").expect(0);
+    server.sql("INSERT INTO t1 SELECT generate_series(1, 1000)");
+    run("backup").expect(0);
+    run("migrate").expect(0);
+    server.sql("DELETE FROM t1");
+    let look = run("restore latest --json").expect(0).json();
+    assert!(look["notes"].to_string().contains("the event log lives in it, and stays"), "{look}");
+    let fingerprint = look["fingerprint"].as_str().unwrap();
+    run(&format!("restore latest --yes-restore {fingerprint}")).expect(0);
+    assert_eq!(
+        server.value("SELECT count(*) || ' ' || (to_regclass('t2') IS NULL) FROM t1"),
+        "1000 true"
+    );
+    run("status").expect(0).says(&["1 applied, 1 pending"]);
+    run("log verify").expect(0);
+    run("migrate").expect(0);
 }

@@ -3,7 +3,7 @@
 //!
 //! In the transaction that is open. A schema of the project's own goes as a whole; `public`, and one that an extension
 //! lives in, stays, and loses what is in it piece by piece. What this role may not drop, outside of schemas,
-//! stays as it is: whoever compares afterwards sees whether it is what it should be.
+//! stays as it is: whoever compares afterwards sees whether it is what it should be. An event log is never dropped.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +29,9 @@ const OWN: &str = "own AS MATERIALIZED (
                        AND d.deptype = 'e')
            OR EXISTS (SELECT FROM pg_depend d JOIN pg_depend m ON m.classid = d.classid AND m.objid = d.objid
                        AND m.deptype = 'e'
-                       WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid) AS stays
+                       WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = n.oid)
+           OR n.nspname = 'annals' AND EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = n.oid
+                       AND c.relname = 'log_store') AS stays
       FROM pg_namespace n
      WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
        AND NOT n.nspname = ANY ({excluded}::text[]))";
@@ -37,7 +39,8 @@ const OWN: &str = "own AS MATERIALIZED (
 /// Tables, in the order of their names: all who lock them do so in this one.
 const TABLES: &str = " SELECT format('%I.%I', own.nspname, c.relname) FROM pg_class c
     JOIN own ON own.oid = c.relnamespace
-   WHERE c.relkind IN ('r', 'p') AND NOT EXISTS (SELECT FROM pg_depend d
+   WHERE c.relkind IN ('r', 'p') AND NOT (own.nspname = 'annals' AND starts_with(c.relname, 'log_'))
+     AND NOT EXISTS (SELECT FROM pg_depend d
          WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
    ORDER BY 1";
 
@@ -70,7 +73,7 @@ const INSIDE: &str = " SELECT sql FROM (
                   WHEN 'statistics object' THEN 'statistics' ELSE i.type END, i.identity)
       FROM own JOIN pg_depend d ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = own.oid
        AND d.deptype = 'n' AND d.objsubid = 0, LATERAL pg_identify_object(d.classid, d.objid, 0) i
-     WHERE own.stays AND i.identity IS NOT NULL
+     WHERE own.stays AND i.identity IS NOT NULL AND NOT starts_with(i.identity, 'annals.log_')
        AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = d.classid AND e.objid = d.objid
                         AND e.deptype IN ('e', 'i'))) s
   ORDER BY at, name";
@@ -80,18 +83,18 @@ const RIGHTS: &str = " SELECT sql FROM (
     SELECT 1 AS at, format('REVOKE ALL ON SCHEMA %I FROM %s CASCADE', own.nspname, CASE a.grantee WHEN 0 THEN 'PUBLIC'
                 ELSE quote_ident(pg_get_userbyid(a.grantee)) END) AS sql
       FROM own JOIN pg_namespace n ON n.oid = own.oid, LATERAL aclexplode(n.nspacl) a
-     WHERE own.stays AND a.grantee <> n.nspowner
+     WHERE own.stays AND a.grantee <> n.nspowner AND own.nspname <> 'annals'
     UNION
     SELECT 2, format('GRANT %s ON SCHEMA %I TO %s', a.privilege_type, own.nspname, CASE a.grantee WHEN 0 THEN 'PUBLIC'
                 ELSE quote_ident(pg_get_userbyid(a.grantee)) END)
       FROM own JOIN pg_namespace n ON n.oid = own.oid
       JOIN pg_init_privs p ON p.classoid = 'pg_namespace'::regclass AND p.objoid = n.oid,
            LATERAL aclexplode(p.initprivs) a
-     WHERE own.stays AND a.grantee <> n.nspowner AND a.grantee <> a.grantor
+     WHERE own.stays AND a.grantee <> n.nspowner AND a.grantee <> a.grantor AND own.nspname <> 'annals'
     UNION
     SELECT 3, format('COMMENT ON SCHEMA %I IS %L', own.nspname,
                 CASE own.nspname WHEN 'public' THEN 'standard public schema' END)
-      FROM own WHERE own.stays AND obj_description(own.oid, 'pg_namespace') IS DISTINCT FROM
+      FROM own WHERE own.stays AND own.nspname <> 'annals' AND obj_description(own.oid, 'pg_namespace') IS DISTINCT FROM
                 CASE own.nspname WHEN 'public' THEN 'standard public schema' END) s
   ORDER BY at, sql";
 
@@ -103,7 +106,8 @@ const DEFAULTS: &str = "SELECT sql FROM (
                CASE d.defaclnamespace WHEN 0 THEN '' ELSE ' IN SCHEMA ' || d.defaclnamespace::regnamespace END,
                w.words, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END) AS sql
       FROM pg_default_acl d, LATERAL aclexplode(d.defaclacl) a, LATERAL (SELECT {kinds} AS words) w
-     WHERE d.defaclnamespace = 0 OR NOT d.defaclnamespace::regnamespace::text = ANY ({excluded}::text[])
+     WHERE d.defaclnamespace = 0
+        OR NOT d.defaclnamespace::regnamespace::text = ANY ({excluded}::text[] || '{annals}'::text[])
     UNION
     SELECT 2, format('ALTER DEFAULT PRIVILEGES FOR ROLE %I GRANT %s ON %s TO %s', pg_get_userbyid(d.defaclrole),
                a.privilege_type, w.words,
@@ -121,13 +125,13 @@ const KINDS: &str = "CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' WHEN 'S' THEN '
 const OF_OTHERS: &str = " SELECT format('%s (owned by %I)', o.name, pg_get_userbyid(o.owner)) FROM (
     SELECT 'pg_namespace'::regclass AS class, n.oid, format('schema %I', n.nspname) AS name, n.nspowner AS owner
       FROM pg_namespace n JOIN own ON own.oid = n.oid WHERE NOT own.stays
-    UNION ALL SELECT 'pg_class'::regclass, c.oid, c.oid::regclass::text, c.relowner
+    UNION ALL SELECT 'pg_class'::regclass, c.oid, format('%I.%I', own.nspname, c.relname), c.relowner
       FROM pg_class c JOIN own ON own.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S')
     UNION ALL SELECT 'pg_proc'::regclass, p.oid, p.oid::regprocedure::text, p.proowner
       FROM pg_proc p JOIN own ON own.oid = p.pronamespace
     UNION ALL SELECT 'pg_type'::regclass, t.oid, t.oid::regtype::text, t.typowner
       FROM pg_type t JOIN own ON own.oid = t.typnamespace WHERE t.typtype IN ('d', 'e', 'r')) o
-  WHERE NOT pg_has_role(o.owner, 'USAGE') AND NOT EXISTS (SELECT FROM pg_depend d
+  WHERE NOT pg_has_role(o.owner, 'USAGE') AND NOT starts_with(o.name, 'annals.log_') AND NOT EXISTS (SELECT FROM pg_depend d
         WHERE d.classid = o.class AND d.objid = o.oid AND d.deptype IN ('e', 'i'))
   ORDER BY 1 LIMIT 5";
 
@@ -167,6 +171,13 @@ pub(crate) async fn lock(
         session.run(&sql).await.map_err(refused("the lock on every table"))?;
     }
     Ok(tables)
+}
+
+/// Whether an event log lives here.
+pub(crate) async fn has_log(session: &mut Session) -> Result<bool, ArchiveError> {
+    let store = "SELECT 'is' FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE n.nspname = 'annals' AND c.relname = 'log_store'";
+    Ok(!words(session, store).await?.is_empty())
 }
 
 /// Drops it all. `before` is the picture of the schema, `wanted` the one that is coming.

@@ -12,18 +12,20 @@ use annals_schema::{Difference, ObjectKey, ObjectKind, Snapshot, diff};
 use crate::attached::{attached, elsewhere};
 use crate::capture::copy;
 use crate::catalog::{SETTINGS as AS_COPIED, literal, read_sequences};
-use crate::clear::{clear, empty_tables_of_extensions, lock};
+use crate::clear::{clear, empty_tables_of_extensions, has_log, lock};
 use crate::compare::{Comparison, Unequal, is_of_server, of_content, of_difference, of_sequences};
 use crate::contents::RecordKind;
 use crate::error::ArchiveError;
+use crate::kept_log::{is_about_log, is_about_schema, is_of_log};
 use crate::large_objects::{COPY_OWNERS, COPY_PAGES, OWN_ALL};
+use crate::manifest::SequenceState;
 use crate::pieces::{Destination, Pieces};
 use crate::read::Archive;
 use crate::restore::{
     Reading, SETTINGS, Unpacker, load_piece, make_large_objects, set_sequences, text,
 };
 use crate::savepoints::{Exceptions, refused, send};
-use crate::sections::{ATTACHED, POST_DATA, PRE_DATA, cut, statements_of};
+use crate::sections::{ATTACHED, POST_DATA, PRE_DATA, Statement, cut, statements_of};
 use crate::sql::copy_out;
 use crate::{Phase, Watcher};
 
@@ -73,7 +75,7 @@ const OUTSIDE: [ObjectKind; 17] = [
 /// Empties the database of what is the project's, brings a backup into it that was read through before, and
 /// compares, all in a transaction that is left open for whoever has something to add to it.
 ///
-/// What the platform manages stays as it is, with its rows; foreign keys, triggers and policies between both are
+/// What the platform manages stays as it is, with its rows, and so does an event log that lives here; foreign keys, triggers and policies between both are
 /// made anew. Nobody else reads or writes any table of the project from the beginning on.
 ///
 /// # Errors
@@ -99,17 +101,19 @@ pub async fn restore_in_place<R: Read + Send + 'static>(
     watcher.begins(Phase::Schema, 0);
     lock(session, &manifest.excluded_schemas).await?;
     let before = Pictures::read(session, options.scope).await?;
+    let keeps_log = has_log(session).await?;
     clear(session, &manifest.excluded_schemas, (&before.own, &archive.schema)).await?;
     let mut exceptions = Exceptions::default();
     let mut reading = Reading::begin(archive, (source, keys, backup), 1);
-    let loaded = load(archive, &mut reading, session, &mut exceptions, watcher).await;
+    let loaded = load(archive, &mut reading, session, (keeps_log, &mut exceptions), watcher).await;
     let read = reading.end().await;
     let post_data = match (read, loaded) {
         (Err(error), _) => return Err(error),
         (Ok(()), loaded) => loaded?,
     };
     watcher.begins(Phase::Indexes, 0);
-    send(session, &cut(&post_data, POST_DATA)?, POST_DATA, &mut exceptions).await?;
+    let behind = of_project(cut(&post_data, POST_DATA)?, keeps_log);
+    send(session, &behind, POST_DATA, &mut exceptions).await?;
     let (there, _) = attached(session, &archive.schema, &manifest.excluded_schemas).await?;
     let sql = statements_of(there.into_iter().flat_map(|it| it.sql).collect());
     send(session, &sql, ATTACHED, &mut exceptions).await?;
@@ -119,8 +123,8 @@ pub async fn restore_in_place<R: Read + Send + 'static>(
     let mut found = InPlace {
         comparison: Comparison {
             schema_compared: after.own.comparable_with(&archive.schema),
-            tables: manifest.tables.len() as u64,
-            rows: manifest.rows(),
+            tables: manifest.tables_without_log().count() as u64,
+            rows: manifest.tables_without_log().map(|(_, table)| table.content.rows).sum(),
             ..Comparison::default()
         },
         lost: Vec::new(),
@@ -159,7 +163,7 @@ async fn load(
     archive: &Archive,
     reading: &mut Reading,
     session: &mut Session,
-    exceptions: &mut Exceptions,
+    (keeps_log, exceptions): (bool, &mut Exceptions),
     watcher: &mut dyn Watcher,
 ) -> Result<String, ArchiveError> {
     let manifest = &archive.manifest;
@@ -171,11 +175,15 @@ async fn load(
         match kind {
             RecordKind::PreData => {
                 let sql = text(unpacker.unpack(record).await?)?;
-                send(session, &cut(&sql, PRE_DATA)?, PRE_DATA, exceptions).await?;
+                let all = of_project(cut(&sql, PRE_DATA)?, keeps_log);
+                send(session, &all, PRE_DATA, exceptions).await?;
             }
             RecordKind::PostData => post_data = text(unpacker.unpack(record).await?)?,
             RecordKind::Schema => {}
             RecordKind::LargeObjectOwners => owners.extend(unpacker.unpack(record).await?),
+            RecordKind::Rows(at)
+                if manifest.tables.get(at as usize).is_some_and(|table| is_of_log(&table.name)) => {
+            }
             RecordKind::Rows(_) | RecordKind::LargeObjectPages => {
                 if !std::mem::replace(&mut is_loading, true) {
                     prepare_rows(archive, session, &owners, watcher).await?;
@@ -194,8 +202,20 @@ async fn load(
         // Their owners last: who is none of them may not write to them.
         session.run(OWN_ALL).await.map_err(refused("large objects' owners and rights"))?;
     }
-    set_sequences(session, manifest).await?;
+    set_sequences(session, &sequences(archive)).await?;
     Ok(post_data)
+}
+
+/// What of a backup comes back: all of it but an event log.
+fn of_project(mut statements: Vec<Statement>, keeps_log: bool) -> Vec<Statement> {
+    statements
+        .retain(|Statement { sql, .. }| !(is_about_log(sql) || keeps_log && is_about_schema(sql)));
+    statements
+}
+
+fn sequences(archive: &Archive) -> Vec<SequenceState> {
+    let all = archive.manifest.sequences.iter();
+    all.filter(|sequence| !is_of_log(&sequence.name)).cloned().collect()
 }
 
 /// What must be there, and what must not, before the first row.
@@ -308,13 +328,14 @@ async fn compare_rows(
     let manifest = &archive.manifest;
     watcher.begins(Phase::Compare, manifest.bytes());
     session.run(AS_COPIED).await?;
-    let names: Vec<&str> = manifest.sequences.iter().map(|state| state.name.as_str()).collect();
+    let sequences = sequences(archive);
+    let names: Vec<&str> = sequences.iter().map(|state| state.name.as_str()).collect();
     let stand = read_sequences(session, &names).await?;
-    unequal.extend(of_sequences(&manifest.sequences, stand));
+    unequal.extend(of_sequences(&sequences, stand));
     let watcher = std::cell::RefCell::new(watcher);
     let advances = |bytes| watcher.borrow_mut().advances(bytes);
     let mut pieces = Pieces::new(Destination::Nowhere)?;
-    for (table, number) in manifest.tables.iter().zip(0..) {
+    for (number, table) in manifest.tables_without_log() {
         let (sql, kind) = (copy_out(table, None), RecordKind::Rows(number));
         let sum = copy(session, &sql, kind, &mut pieces, &advances).await?;
         let subject = format!("table {}", table.name);

@@ -18,6 +18,7 @@ mod contents;
 mod count;
 mod error;
 mod in_place;
+mod kept_log;
 mod large_objects;
 mod manifest;
 mod objects;

@@ -5,6 +5,7 @@ use annals_postgres::sandbox::{Likeness, LocaleProvider, RoleSetting};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::{literal, quoted};
+use crate::kept_log::is_of_log;
 
 /// The newest version of the manifest that is read. A full backup, and one of the schema, is written in the first
 /// one, which every annals reads.
@@ -317,6 +318,11 @@ impl Manifest {
     /// Whether the rows of that table, or partition, are in it.
     pub fn has_rows_of(&self, name: &str) -> bool {
         self.tables.iter().any(|table| table.name == name)
+    }
+
+    /// Tables but those of an event log that lives in the database, each with its place.
+    pub fn tables_without_log(&self) -> impl Iterator<Item = (u32, &TableEntry)> {
+        (0..).zip(&self.tables).filter(|(_, table)| !is_of_log(&table.name))
     }
 
     /// Rows of all tables.

@@ -17,7 +17,7 @@ use crate::error::ArchiveError;
 use crate::large_objects::{
     CREATE_ALL, MAKE_OWNERS_TABLE, MAKE_PAGES_TABLE, OWN_ALL, OWNERS_TABLE, PAGES_TABLE, PUT_PAGES,
 };
-use crate::manifest::{Kind, Manifest};
+use crate::manifest::{Kind, Manifest, SequenceState};
 use crate::platform::{make_bare, make_platform};
 use crate::read::{Archive, unseal};
 use crate::sections::{
@@ -406,7 +406,7 @@ async fn load(
         }
     }
     if options.only.is_none() {
-        set_sequences(&mut session, manifest).await?;
+        set_sequences(&mut session, &manifest.sequences).await?;
     }
     Ok(Loaded { session, behind, statements, chosen, left_out })
 }
@@ -480,9 +480,9 @@ pub(crate) async fn make_large_objects(
 
 pub(crate) async fn set_sequences(
     session: &mut Session,
-    manifest: &Manifest,
+    sequences: &[SequenceState],
 ) -> Result<(), ArchiveError> {
-    for some in manifest.sequences.chunks(200) {
+    for some in sequences.chunks(200) {
         let calls: Vec<String> = some
             .iter()
             .map(|state| {

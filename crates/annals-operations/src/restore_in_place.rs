@@ -326,9 +326,9 @@ async fn attempt(
     is_of_then(target, &open::read_ledger(session, workspace).await?, &moments.then)?;
     session.install_ledger().await.map_err(TargetFailure::from)?;
     session.make_restored_rows().await.map_err(ArchiveError::from)?;
-    let tables = archive.manifest.tables.iter();
+    let tables = archive.manifest.tables_without_log();
     let tables: Vec<RestoredTable> = tables
-        .map(|table| RestoredTable {
+        .map(|(_, table)| RestoredTable {
             inserted: table.content.rows,
             replaced: 0,
             table: table.name.clone(),
@@ -404,8 +404,8 @@ async fn find_out(
     let comparison = annals_archive::Comparison {
         unequal: Vec::new(),
         schema_compared: schema.comparable_with(&archive.schema),
-        tables: manifest.tables.len() as u64,
-        rows: manifest.rows(),
+        tables: manifest.tables_without_log().count() as u64,
+        rows: manifest.tables_without_log().map(|(_, table)| table.content.rows).sum(),
     };
     let notes =
         vec!["the answer to its commit was lost; it was asked for, and it is there".to_owned()];

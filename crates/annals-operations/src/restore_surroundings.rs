@@ -41,11 +41,12 @@ pub(crate) struct Surroundings {
 
 /// What is to be known where what is in the target is replaced: before, and afterwards too.
 pub(crate) fn in_place_notes(
-    left_out: &[String],
+    (left_out, holds_log): (&[String], bool),
     found: &Surroundings,
     options: &TargetRestoreOptions,
 ) -> (Vec<String>, Vec<String>) {
     let why = match left_out {
+        [] if holds_log => "the event log lives in it, and stays".to_owned(),
         [] => found.no_swap.join("; "),
         schemas => format!("the platform's schemas stay as they are: {}", schemas.join(", ")),
     };

@@ -219,7 +219,7 @@ async fn consider(
     };
     let public = public_manifest(target, &recorded.manifest).await?;
     let (moments, mut obstacles) = moments(target, &public).await?;
-    obstacles.extend(of_backup(target, &recorded, &look.spec));
+    obstacles.extend(of_backup(&recorded));
     let settings = target.settings(workspace);
     let mut session = look.spec.connect("annals/restore", &settings).await?;
     let schema = read_schema(&mut session, &target.scope).await.map_err(open::fault(target))?;
@@ -232,7 +232,9 @@ async fn consider(
     let mut beside = swap::beside(&look.spec, &settings).await?;
     let found = surroundings(&mut beside, target, look.spec.database()).await?;
     beside.close().await;
-    let in_place = !left_out.is_empty() || !found.no_swap.is_empty() && strange.is_empty();
+    let holds_log = holds_log(target, &look.spec);
+    let in_place =
+        !left_out.is_empty() || (holds_log || !found.no_swap.is_empty()) && strange.is_empty();
     let (sessions, lasting, mut notes) = match in_place {
         true => {
             obstacles.extend(found.no_replacing.clone());
@@ -241,10 +243,17 @@ async fn consider(
                 obstacles
                     .push(format!("this role may not replace what belongs to others: {strange}"));
             }
-            let (notes, lasting) = in_place_notes(&left_out, &found, options);
+            let (notes, lasting) = in_place_notes((&left_out, holds_log), &found, options);
             (Vec::new(), lasting, notes)
         }
         false => {
+            if holds_log {
+                obstacles.push(
+                    "the event log lives in the target's own database, and would go back with it: move \
+                     it first (annals log copy)"
+                        .to_owned(),
+                );
+            }
             obstacles.extend([found.no_swap, found.no_renaming].concat());
             (found.sessions, found.notes, Vec::new())
         }
@@ -312,25 +321,21 @@ async fn moments(target: &Target, public: &Value) -> Result<(Moments, Vec<String
     Ok((Moments { then, now }, obstacles))
 }
 
-fn of_backup(target: &Target, backup: &Backup, spec: &ConnectionSpec) -> Vec<String> {
-    let mut obstacles = Vec::new();
-    if !backup.is_full() {
-        obstacles.push(format!(
-            "it does not hold everything ({}): rows of it come back with --tables",
-            backup.kind
-        ));
+fn of_backup(backup: &Backup) -> Option<String> {
+    let kind = &backup.kind;
+    let words =
+        || format!("it does not hold everything ({kind}): rows of it come back with --tables");
+    (!backup.is_full()).then(words)
+}
+
+/// Whether the event log lives in the target's own database.
+fn holds_log(target: &Target, spec: &ConnectionSpec) -> bool {
+    match target.home() {
+        LogHome::Postgres(home) => {
+            home.spec.address() == spec.address() && home.spec.database() == spec.database()
+        }
+        LogHome::Folder(_) | LogHome::Export(_) => false,
     }
-    if let LogHome::Postgres(home) = target.home()
-        && home.spec.address() == spec.address()
-        && home.spec.database() == spec.database()
-    {
-        obstacles.push(
-            "the event log lives in the target's own database, and would go back with it: move it \
-             first (annals log copy)"
-                .to_owned(),
-        );
-    }
-    obstacles
 }
 
 /// Tables whose numbers of rows differ, and how many others there are.
