@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use annals_testkit::{Outcome, Server, Workspace};
+use annals_testkit::{Cut, Outcome, Proxy, Server, ServerOptions, Workspace};
 use serde_json::Value;
 
 /// Tables of every kind that matters: keys of several columns, names that need quotes, identities, what is
@@ -438,6 +438,39 @@ fn rows_that_are_killed_on_their_way_came_back_or_not_and_the_next_command_knows
         }
         assert_eq!(shop.sql("SELECT count(*), sum(id) FROM a"), "300|45150", "{point}");
         shop.is_sound();
+    }
+}
+
+#[test]
+fn whether_rows_came_back_is_asked_for_where_the_answer_to_their_commit_is_lost() {
+    for (cut, code, rows) in [(Cut::AfterCommit, 0, "300"), (Cut::BeforeCommit, 7, "200")] {
+        let server = Server::start_with(ServerOptions { tcp: true, ..Default::default() });
+        let workspace = Workspace::new(&server);
+        workspace.migration("1_a", "CREATE TABLE a (id int PRIMARY KEY);", "DROP TABLE a;");
+        let run = |line: &str| workspace.annals(line).run();
+        run("migrate").expect(0);
+        server.sql("INSERT INTO a SELECT generate_series(1, 300)");
+        run("backup").expect(0);
+        server.sql("DELETE FROM a WHERE id <= 100");
+        let look = run("restore latest --tables a --json").expect(0).json();
+        let fingerprint = look["fingerprint"].as_str().unwrap();
+        let line = format!("restore latest --tables a --yes-restore {fingerprint}");
+        let proxy = Proxy::start(server.tcp_port(), cut, 1);
+        let (from, to) = (server.tcp_port().to_string(), proxy.port().to_string());
+        let url = server.tcp_url().replace(&from, &to);
+        let outcome = workspace.annals(&line).env("TEST_URL", &url).run();
+        assert_eq!(outcome.code, code, "{outcome:?}");
+        outcome.says(&[match code {
+            0 => "the answer to its commit was lost; it was asked for, and it is there",
+            _ => "nothing of it was committed",
+        }]);
+        assert_eq!(server.value("SELECT count(*) FROM a"), rows);
+        let said = workspace.kinds().iter().filter(|kind| *kind == "rows_restored").count();
+        assert_eq!(said, usize::from(code == 0));
+        let databases = "SELECT count(*) FROM pg_database WHERE datname LIKE 'annals%'";
+        assert_eq!(server.value(databases), "0");
+        run("status").expect(0);
+        run("log verify").expect(0);
     }
 }
 

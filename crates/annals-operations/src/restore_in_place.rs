@@ -265,10 +265,7 @@ async fn persist(
                     let locked_us = u64::try_from(locked.elapsed().as_micros()).unwrap_or(u64::MAX);
                     Ok(Committed { found, locked_us })
                 }
-                Ok(None) => {
-                    tracing::warn!("the backup is not there: whatever was done was undone");
-                    Err(Unfinished::known(failure))
-                }
+                Ok(None) => Err(Unfinished::known(failure)),
                 Err(error) => {
                     tracing::warn!(%error, "the target cannot be asked");
                     Err(Unfinished { failure, is_known: false })
@@ -383,20 +380,37 @@ async fn look(mut session: Session, pid: i32, way: &Way) -> Infallible {
     }
 }
 
-/// Whether the backup is there, after the session was lost: asked on a new one, which gets the lock when the old
-/// one's backend has ended.
-async fn find_out(
+/// What a run has put back, after the session was lost: asked on a new one, which gets the lock when the old
+/// one's backend has ended. Nothing, if its transaction was not committed.
+pub(crate) async fn ask_again(
     (environment, workspace, target): Around<'_>,
     opened: &mut Opened<'_>,
-    Opener { archive, run, .. }: &Opener,
-) -> Result<Option<InPlace>, Failure> {
+    run: RunId,
+) -> Result<Option<Vec<RestoredTable>>, Failure> {
     let settings = target.settings(workspace);
     let session = opened.spec.connect_to_work(&format!("annals/{run}"), &settings).await?;
     // Whatever it still does ends with its connection.
     drop(std::mem::replace(&mut opened.session, session));
     open::take_lock_again(environment, target, &mut opened.session, opened.lock).await?;
-    let row = opened.session.restored_rows_of(*run).await.map_err(open::fault(target))?;
-    if row.is_none() {
+    let found = opened.session.restored_rows_of(run).await.map_err(open::fault(target))?;
+    if found.is_none() {
+        tracing::warn!("nothing of it was committed: whatever was done was undone");
+    }
+    Ok(found)
+}
+
+/// What a note says of a commit whose answer never came.
+pub(crate) const ASKED: &str =
+    "the answer to its commit was lost; it was asked for, and it is there";
+
+/// Whether the backup is there, after the session was lost.
+async fn find_out(
+    around: Around<'_>,
+    opened: &mut Opened<'_>,
+    Opener { archive, run, .. }: &Opener,
+) -> Result<Option<InPlace>, Failure> {
+    let (_, _, target) = around;
+    if ask_again(around, opened, *run).await?.is_none() {
         return Ok(None);
     }
     let schema = opened.live_schema(&target.name).await?;
@@ -407,8 +421,7 @@ async fn find_out(
         tables: manifest.tables_without_log().count() as u64,
         rows: manifest.tables_without_log().map(|(_, table)| table.content.rows).sum(),
     };
-    let notes =
-        vec!["the answer to its commit was lost; it was asked for, and it is there".to_owned()];
+    let notes = vec![ASKED.to_owned()];
     Ok(Some(InPlace { comparison, lost: Vec::new(), notes, schema }))
 }
 

@@ -28,6 +28,7 @@ use crate::error::{Failure, TargetFailure};
 use crate::open::{self, Opened, Recovered};
 use crate::restore::{drop_database, make, told};
 use crate::restore_gate::{self, RestoreGate, RestoreRight};
+use crate::restore_in_place::{ASKED, ask_again};
 use crate::restore_target::check_confirmed;
 use crate::scratch;
 use crate::swap;
@@ -489,7 +490,7 @@ struct Intent<'a> {
 
 /// Under the lock: looks again, records the intent, and puts the rows back with the row that says so.
 async fn carry_out(
-    Around { workspace, target, .. }: Around<'_>,
+    Around { environment, workspace, target }: Around<'_>,
     opened: &mut Opened<'_>,
     mut search: RowSearch,
     intent: &Intent<'_>,
@@ -522,8 +523,18 @@ async fn carry_out(
         };
         let fault = fault_of(&failure);
         if fault.is_some_and(Fault::ends_session) {
-            tracing::warn!("whether the rows came back is not known: annals status finds out");
-            return Err(failure);
+            match ask_again((environment, workspace, target), opened, run).await {
+                Ok(Some(tables)) => {
+                    break Ok((PutBack { tables, notes: vec![ASKED.to_owned()] }, us));
+                }
+                Ok(None) => break Err(failure),
+                Err(error) => {
+                    tracing::warn!(
+                        "whether the rows came back is not known ({error}): annals status finds out"
+                    );
+                    return Err(failure);
+                }
+            }
         }
         let is_lost = fault.is_some_and(|fault| lost_to_others(fault.code()));
         let patience = opened.patience;
