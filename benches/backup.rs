@@ -327,8 +327,52 @@ fn main() {
     restores(&server, &workspace, &folder, options.rounds);
 }
 
+/// A workspace whose log lives in the database itself: a backup of it is brought back in place.
+struct InPlace {
+    workspace: Workspace,
+    said: PathBuf,
+}
+
+impl InPlace {
+    fn begun(server: &Server) -> Self {
+        let workspace = Workspace::new(server);
+        let config = fs::read_to_string(workspace.path("annals.toml")).expect("it was written");
+        workspace.write("annals.toml", config + "event_store = \"postgres\"\n");
+        let said = workspace.path("said.json");
+        run(&annals(&workspace, server, &["backup", "--jobs", "2"]));
+        Self { workspace, said }
+    }
+
+    fn said(&self, server: &Server, words: &[&str]) -> serde_json::Value {
+        let output = annals(&self.workspace, server, words).output().expect("it runs");
+        serde_json::from_slice(&output.stdout).expect("it prints a document")
+    }
+
+    fn command(&self, server: &Server) -> Command {
+        let look = self.said(server, &["restore", "latest", "--json"]);
+        let confirm = look["fingerprint"].as_str().expect("it is shown").to_owned();
+        assert_eq!(look["in_place"], true, "{look}");
+        let line = format!(
+            "'{}' restore latest --yes-restore {confirm} --without-backup --json > '{}'",
+            env!("CARGO_BIN_EXE_annals"),
+            self.said.display()
+        );
+        let mut command = shell(line);
+        command.current_dir(self.workspace.folder()).env("TEST_URL", server.url());
+        command
+    }
+
+    fn locked(&self) -> Duration {
+        let text = fs::read_to_string(&self.said).expect("it was written");
+        let said: serde_json::Value = serde_json::from_str(&text).expect("it prints a document");
+        Duration::from_micros(said["done"]["closed_us"].as_u64().expect("it was done"))
+    }
+}
+
 fn restores(server: &Server, workspace: &Workspace, folder: &Path, rounds: usize) {
     let restore = program("pg_restore");
+    let in_place = InPlace::begun(server);
+    let mut locked = Vec::new();
     let base = server.url().rsplit_once('/').expect("a URL has a path").0.to_owned();
     let mut all = Vec::new();
     for round in 0..rounds {
@@ -354,6 +398,13 @@ fn restores(server: &Server, workspace: &Workspace, folder: &Path, rounds: usize
             server.sql(&format!("DROP DATABASE {name}"));
             server.sql("CHECKPOINT");
         }
+        let command = in_place.command(server);
+        let before = sessions_cpu(server);
+        let used = run(&command);
+        let server_cpu = sessions_cpu(server).saturating_sub(before);
+        locked.push(in_place.locked().as_secs_f64() / used.wall.as_secs_f64());
+        figures.push(Figures { used, server: server_cpu, bytes: 0 });
+        server.sql("CHECKPOINT");
         all.push(figures);
     }
     let titles =
@@ -362,6 +413,9 @@ fn restores(server: &Server, workspace: &Workspace, folder: &Path, rounds: usize
         "annals restore (authenticates, restores, compares)",
         "pg_restore -j2 of -Fd",
         "pg_restore -j2 of -Fc",
+        "annals restore in place, over one connection",
     ];
     print(&titles, &names.map(str::to_owned), &all, 0);
+    let of_time = Spread::of(locked.into_iter().map(|part| 100.0 * part));
+    println!("\nin place, the tables are locked for {of_time} % of that time");
 }
