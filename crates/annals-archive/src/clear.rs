@@ -74,7 +74,7 @@ const INSIDE: &str = " SELECT sql FROM (
       FROM own JOIN pg_depend d ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = own.oid
        AND d.deptype = 'n' AND d.objsubid = 0, LATERAL pg_identify_object(d.classid, d.objid, 0) i
      WHERE own.stays AND i.identity IS NOT NULL AND NOT starts_with(i.identity, 'annals.log_')
-       AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = d.classid AND e.objid = d.objid
+       AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = d.classid AND e.objid = d.objid AND e.objsubid = 0
                         AND e.deptype IN ('e', 'i'))) s
   ORDER BY at, name";
 
@@ -132,7 +132,7 @@ const OF_OTHERS: &str = " SELECT format('%s (owned by %I)', o.name, pg_get_userb
     UNION ALL SELECT 'pg_type'::regclass, t.oid, t.oid::regtype::text, t.typowner
       FROM pg_type t JOIN own ON own.oid = t.typnamespace WHERE t.typtype IN ('d', 'e', 'r')) o
   WHERE NOT pg_has_role(o.owner, 'USAGE') AND NOT starts_with(o.name, 'annals.log_') AND NOT EXISTS (SELECT FROM pg_depend d
-        WHERE d.classid = o.class AND d.objid = o.oid AND d.deptype IN ('e', 'i'))
+        WHERE d.classid = o.class AND d.objid = o.oid AND d.objsubid = 0 AND d.deptype IN ('e', 'i'))
   ORDER BY 1 LIMIT 5";
 
 const UNLINK: &str =

@@ -277,15 +277,24 @@ async fn compare_schema(
         }
         let unequal = of_difference(&difference);
         if OUTSIDE.contains(&key.kind) && was.get(key) == is.get(key) {
-            found.notes.push(format!(
-                "{} stays as it is, which in the backup {}",
-                unequal.subject,
-                match &difference {
-                    Difference::Added(_) => "is not there".to_owned(),
-                    Difference::Removed(_) => "is there".to_owned(),
-                    Difference::Changed(..) => unequal.evidence,
+            let subject = unequal.subject;
+            found.notes.push(match &difference {
+                Difference::Added(_) => format!("{subject} stays, and is not in the backup"),
+                Difference::Removed(_) => {
+                    format!("{subject} is in the backup, and this role may not make it")
                 }
-            ));
+                Difference::Changed(..) => {
+                    format!("{subject} stays as it is, which in the backup {}", unequal.evidence)
+                }
+            });
+            continue;
+        }
+        // It went with what it depends on.
+        if OUTSIDE.contains(&key.kind)
+            && matches!(difference, Difference::Removed(_))
+            && was.contains_key(key)
+        {
+            found.lost.push(format!("{key} may not be made again by this role, and would be lost"));
             continue;
         }
         found.comparison.unequal.push(unequal);

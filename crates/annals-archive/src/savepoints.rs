@@ -1,15 +1,24 @@
 //! Statements inside of a transaction, of which the server may refuse some without the others being lost.
 
+use std::collections::BTreeMap;
+
 use annals_postgres::{Fault, Session};
 
+use crate::catalog::{literal, words};
 use crate::error::ArchiveError;
-use crate::sections::{Statement, is_set_by_us, name, referred_to, table_of_index};
+use crate::sections::{
+    Statement, is_about_owners, is_set_by_us, name, referred_to, table_of_index, unquoted,
+};
 
 /// The most SQL that is sent in one message, unless one statement is longer.
 const BATCH_BYTES: usize = 64 << 10;
 
-/// Codes of what is there already.
-const IS_THERE: [&str; 4] = ["42P06", "42710", "42723", "42P16"];
+/// Codes of what is there already; the last one is of a right somebody else has given to this role, which it
+/// cannot give to itself.
+const IS_THERE: [&str; 5] = ["42P06", "42710", "42723", "42P16", "0LP01"];
+
+/// Codes of what is not there: tables, functions, schemas, everything else.
+const IS_MISSING: [&str; 4] = ["42P01", "42883", "3F000", "42704"];
 
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
@@ -22,6 +31,16 @@ pub(crate) struct Exceptions {
     pub(crate) left_out: Vec<String>,
     /// Foreign keys that do not hold, and are made without a look at the rows: `<table>.<name>`.
     pub(crate) unvalidated: Vec<String>,
+    /// Statements that give something to its owner, who may not have anything in that schema yet.
+    owners: Vec<String>,
+}
+
+impl Exceptions {
+    fn leave_out(&mut self, sql: &str, fault: &Fault) {
+        let words: Vec<&str> = sql.split_whitespace().collect();
+        let begins: String = words.join(" ").chars().take(100).collect();
+        self.left_out.push(format!("{begins}: {fault}"));
+    }
 }
 
 pub(crate) fn refused(what: impl Into<String>) -> impl FnOnce(Fault) -> ArchiveError {
@@ -95,7 +114,48 @@ pub(crate) async fn send(
         }
         from = to;
     }
+    give_to_owners(session, exceptions).await
+}
+
+/// Schemas a role may not make anything in.
+const FORBIDDEN: &str = "SELECT format('CREATE ON SCHEMA %I', nspname) FROM pg_namespace
+  WHERE nspname !~ '^pg_' AND nspname <> 'information_schema'
+    AND NOT has_schema_privilege({role}, oid, 'CREATE') AND has_schema_privilege(oid, 'CREATE WITH GRANT OPTION')";
+
+/// Gives what is left to its owners, now that rights to schemas are given: who has none there may still own
+/// something, which a superuser has made, or which was made before a right was taken back.
+async fn give_to_owners(
+    session: &mut Session,
+    exceptions: &mut Exceptions,
+) -> Result<(), ArchiveError> {
+    let mut by_owner: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for sql in std::mem::take(&mut exceptions.owners) {
+        let owner = owner_of(&sql).unwrap_or_default().to_owned();
+        by_owner.entry(owner).or_default().push(sql);
+    }
+    for (owner, statements) in by_owner {
+        let forbidden = FORBIDDEN.replace("{role}", &literal(&unquoted(&owner)));
+        let rights = words(session, &forbidden).await?;
+        for right in &rights {
+            attempt(session, &format!("GRANT {right} TO {owner}")).await?;
+        }
+        for sql in statements {
+            match guarded(session, &sql).await {
+                Err(fault) if fault.ends_session() => return Err(fault.into()),
+                Err(fault) => exceptions.leave_out(&sql, &fault),
+                Ok(()) => {}
+            }
+        }
+        for right in &rights {
+            attempt(session, &format!("REVOKE {right} FROM {owner}")).await?;
+        }
+    }
     Ok(())
+}
+
+/// The role something is given to, as it is written.
+fn owner_of(sql: &str) -> Option<&str> {
+    is_about_owners(sql).then_some(name(sql.rsplit_once(" OWNER TO ")?.1))
 }
 
 /// What a statement has to do: statements of one kind go together.
@@ -127,10 +187,14 @@ async fn send_one(
         return Ok(());
     }
     // Whether it is there as it should be, a comparison says.
-    if is_forbidden(&fault) || IS_THERE.contains(&code) {
-        let words: Vec<&str> = sql.split_whitespace().collect();
-        let begins: String = words.join(" ").chars().take(100).collect();
-        exceptions.left_out.push(format!("{begins}: {fault}"));
+    // What is about something that could not be made has nothing to be about.
+    let follows = !exceptions.left_out.is_empty() && IS_MISSING.contains(&code);
+    if is_forbidden(&fault) && owner_of(sql).is_some() {
+        exceptions.owners.push(sql.clone());
+        return Ok(());
+    }
+    if is_forbidden(&fault) || IS_THERE.contains(&code) || follows {
+        exceptions.leave_out(sql, &fault);
         return Ok(());
     }
     let begins: String = sql.lines().next().unwrap_or_default().chars().take(100).collect();

@@ -187,9 +187,13 @@ pub(crate) fn schema_of(table: &str) -> Option<String> {
         is_quoted ^= *c == '"';
         !is_quoted && *c == '.'
     });
-    let schema = &table[..dot?.0];
-    let inner = schema.strip_prefix('"').and_then(|schema| schema.strip_suffix('"'));
-    Some(inner.map_or_else(|| schema.to_owned(), |inner| inner.replace("\"\"", "\"")))
+    Some(unquoted(&table[..dot?.0]))
+}
+
+/// One name, without quotes.
+pub(crate) fn unquoted(name: &str) -> String {
+    let inner = name.strip_prefix('"').and_then(|name| name.strip_suffix('"'));
+    inner.map_or_else(|| name.to_owned(), |inner| inner.replace("\"\"", "\""))
 }
 
 /// Makes what can be made side by side. What one of them refuses, which may be for the others' sake, is
