@@ -160,19 +160,19 @@ fn human_on_target(document: &TargetRestoreDocument) -> String {
             text.push_str(&listed("applied again", &document.redone));
             text.push_str(&listed("sessions that were ended", &done.ended_sessions));
             document.notes.iter().for_each(|line| text.push_str(&note(line)));
-            text.push_str(&kept(done));
+            text.push_str(&kept(done, &style::safe(&document.target)));
             text
         }
     }
 }
 
 /// Where what was there is now, and what comes next.
-fn kept(done: &RestoreDoneDocument) -> String {
+fn kept(done: &RestoreDoneDocument, target: &str) -> String {
     if let Some(name) = &done.kept_as {
         let quoted = name.replace('"', "\"\"");
         return format!(
             "what was there is kept as {STRONG}{}{STRONG:#}\n{HINT}next{HINT:#}: look with annals \
-             status; when nothing of it is needed any more: DROP DATABASE \"{}\"\n",
+             status --target {target}; when nothing of it is needed any more: DROP DATABASE \"{}\"\n",
             style::safe(name),
             style::safe(&quoted),
         );
@@ -180,9 +180,10 @@ fn kept(done: &RestoreDoneDocument) -> String {
     match &done.backup_before {
         Some(backup) => format!(
             "what was there is kept in backup {STRONG}{backup}{STRONG:#}\n{HINT}next{HINT:#}: look with \
-             annals status; rows that came since: annals restore {backup} --tables <table>,…\n"
+             annals status --target {target}; rows that came since: annals restore {backup} --target \
+             {target} --tables <table>,…\n"
         ),
-        None => format!("{HINT}next{HINT:#}: look with annals status\n"),
+        None => format!("{HINT}next{HINT:#}: look with annals status --target {target}\n"),
     }
 }
 
@@ -240,17 +241,20 @@ fn shown(document: &TargetRestoreDocument) -> String {
     if document.obstacles.is_empty() {
         text.push_str(&format!(
             "{FAINT}nothing was changed{FAINT:#}\n{HINT}next{HINT:#}: to do it: annals restore {} \
-             --yes-restore {}\n",
-            document.backup, document.fingerprint
+             --target {} --yes-restore {}\n",
+            document.backup,
+            style::safe(&document.target),
+            document.fingerprint
         ));
     } else {
         for obstacle in &document.obstacles {
             text.push_str(&format!("{BAD}it cannot be done{BAD:#}: {}\n", style::safe(obstacle)));
         }
         text.push_str(&format!(
-            "{HINT}next{HINT:#}: bring it into a database beside it: annals restore {} --into \
-             <database>\n",
-            document.backup
+            "{HINT}next{HINT:#}: bring it into a database beside it: annals restore {} --target \
+             {} --into <database>\n",
+            document.backup,
+            style::safe(&document.target)
         ));
     }
     text
