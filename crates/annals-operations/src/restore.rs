@@ -284,7 +284,7 @@ pub(crate) async fn into_database(
         (of_schema, comparison.unequal) =
             comparison.unequal.into_iter().partition(|unequal| unequal.of_schema);
     }
-    Ok(Brought { comparison, left_out, differences: told(&of_schema) })
+    Ok(Brought { comparison, left_out, differences: of_schema.iter().map(line_of).collect() })
 }
 
 /// Restores a backup on a private server of the same major version, and says what is not as it was.
@@ -409,12 +409,15 @@ async fn make_roles(session: &mut Session, roles: &[String]) -> Result<(), Failu
 }
 
 pub(crate) fn told(unequal: &[Unequal]) -> Vec<String> {
-    let mut all: Vec<String> =
-        unequal.iter().take(NAMED).map(|it| format!("{}: {}", it.subject, it.evidence)).collect();
+    let mut all: Vec<String> = unequal.iter().take(NAMED).map(line_of).collect();
     if let more @ 1.. = unequal.len().saturating_sub(NAMED) {
         all.push(format!("and {more} more"));
     }
     all
+}
+
+fn line_of(it: &Unequal) -> String {
+    format!("{}: {}", it.subject, it.evidence)
 }
 
 fn quoted(name: &str) -> String {
