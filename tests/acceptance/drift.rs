@@ -355,8 +355,8 @@ fn a_log_in_the_target_and_two_checkouts_know_the_same_drift() {
     for workspace in [&here, &there] {
         workspace.write(
             "annals.toml",
-            "workspace = \"test\"\ndefault_target = \"db\"\n\n[targets.db]\nurl_env = \"TEST_URL\"\n\
-             event_store = \"postgres\"\n",
+            "workspace = \"test\"\ndefault_target = \"db\"\ndefault_backup = \"off\"\n\n\
+             [targets.db]\nurl_env = \"TEST_URL\"\nevent_store = \"postgres\"\n",
         );
         workspace.tables(4);
     }

@@ -420,8 +420,8 @@ fn shop(guide: &mut Guide, server: &Server, keys: &str) -> String {
     guide.shell.says("/srv", &folder);
     guide.shell.run("annals init shop && cd shop && rm annals.toml");
     let config = format!(
-        "workspace = \"shop\"\ndefault_target = \"production\"\n\n[targets.production]\n\
-         url_env = \"SHOP_PRODUCTION_URL\"\n{keys}\n"
+        "workspace = \"shop\"\ndefault_target = \"production\"\ndefault_backup = \"off\"\n\n\
+         [targets.production]\nurl_env = \"SHOP_PRODUCTION_URL\"\n{keys}\n"
     );
     guide.write("shop/annals.toml", &config);
     for (id, table) in [("1_customers", "customers"), ("2_orders", "orders")] {

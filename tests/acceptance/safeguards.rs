@@ -156,3 +156,47 @@ fn a_backup_of_somebody_elses_is_named_with_its_evidence_or_nothing_is_run() {
     workspace.write("annals.toml", config.replace("\"external\"", "\"some\""));
     run(&workspace, "status").expect(3).says(&["targets.db.backup", "\"scoped\" or \"external\""]);
 }
+
+#[test]
+fn who_says_nothing_of_backups_has_one_before_each_run() {
+    let server = Server::start();
+    let workspace = Workspace::new(&server);
+    let config = fs::read_to_string(workspace.path("annals.toml")).unwrap();
+    let with = |said: &str| {
+        workspace.write("annals.toml", config.replace("default_backup = \"off\"\n", said));
+    };
+    let taken = || workspace.kinds().iter().filter(|kind| *kind == "backup_taken").count();
+    workspace.tables(4);
+    with("");
+    run(&workspace, "migrate --to 1 --dry-run")
+        .expect(0)
+        .says(&["first: a backup (full) is taken"]);
+    run(&workspace, "migrate --to 1").expect(0).says(&["was taken before the run"]);
+    server.sql("INSERT INTO t1 SELECT generate_series(1, 1000)");
+    // Those of the ledger are among them.
+    run(&workspace, "rollback --last 1").expect(0).says(&["was taken before the run: 1002 rows"]);
+    assert_eq!((taken(), newest(&workspace)["kind"].as_str()), (2, Some("full")));
+
+    // Without its key nothing begins, and it is said who wants it.
+    let key = workspace.path("keys/backup.key");
+    fs::rename(&key, workspace.path("kept.key")).unwrap();
+    run(&workspace, "migrate --to 1").expect(3).says(&[
+        "no run begins without its backup: targets.db.backup is \"full\", see annals.toml",
+        "the key of this workspace's backups is missing",
+    ]);
+    assert_eq!(server.value("SELECT to_regclass('t1') IS NULL"), "true");
+    fs::rename(workspace.path("kept.key"), &key).unwrap();
+
+    // For all targets, or for one, another word counts; the sandbox has none.
+    with("default_backup = \"schema\"\n");
+    run(&workspace, "migrate --to 1").expect(0);
+    assert_eq!((taken(), newest(&workspace)["kind"].as_str()), (3, Some("schema")));
+    wants(&workspace, "off");
+    run(&workspace, "migrate --to 2").expect(0);
+    assert_eq!(taken(), 3);
+    let outcome = run(&workspace, "migrate --sandbox").expect(0);
+    assert!(!(outcome.out + &outcome.err).contains("backup"));
+    run(&workspace, "sandbox stop").expect(0);
+    with("default_backup = \"sometimes\"\n");
+    run(&workspace, "status").expect(3).says(&["default_backup", "\"scoped\""]);
+}

@@ -96,6 +96,8 @@ pub trait Progress {
     /// Before anything else: a run that was killed has been settled. `steps` are the migrations
     /// whose outcome was unknown, and what the evidence says of each.
     fn recovered(&mut self, _by: &str, _began: Timestamp, _steps: &[(String, ReconciledAs)]) {}
+    /// The backup before the run has copied `done` bytes of rows, of about `total`.
+    fn backing_up(&mut self, _done: u64, _total: u64) {}
     /// A step begins: its place from 0, of how many.
     fn step_started(&mut self, _step: &PlannedStep, _at: usize, _of: usize) {}
     /// A statement outside a transaction begins: its place from 1.

@@ -127,7 +127,7 @@ pub const LOCK_TIMEOUT_MS: u64 = 2_000;
 /// is busy, and the step itself takes its time.
 pub const MARGIN_MS: u64 = 4_000;
 
-const CONFIG: &str = "workspace = \"faults\"\ndefault_target = \"db\"\n\n[timeouts]\n\
+const CONFIG: &str = "workspace = \"faults\"\ndefault_target = \"db\"\ndefault_backup = \"off\"\n\n[timeouts]\n\
     lock = \"2s\"\nwait_for_lock = \"30s\"\n\n[targets.db]\nurl_env = \"FAULTS_URL\"\n";
 
 impl<'s> Scene<'s> {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use annals_archive::{
-    ArchiveError, CaptureOptions, Kind, LogHead, Manifest, Naming, NoWatcher, NotIncluded, Store,
-    TableName, Watcher, capture, parse_table_names,
+    ArchiveError, CaptureOptions, Kind, LogHead, Manifest, Naming, NotIncluded, Store, TableName,
+    Watcher, capture, parse_table_names,
 };
 use annals_backup::{KeyEncryptionKey, Receipt, SealParams, seal};
 use annals_event_store::EventStore;
@@ -134,10 +134,10 @@ pub(crate) async fn take_for_run(
     opened: &mut Opened<'_>,
     (kind, tables): (Kind, Vec<TableName>),
     run: RunId,
-    interrupt: &mut Interrupt,
+    (watcher, interrupt): (&mut dyn Watcher, &mut Interrupt),
 ) -> Result<TakenBackup, Failure> {
     let wanted = Wanted { kind, tables, jobs: JOBS_BEFORE_RUN, run: Some(run) };
-    take(around, opened, wanted, &mut NoWatcher, interrupt).await
+    take(around, opened, wanted, watcher, interrupt).await
 }
 
 /// Takes a backup, and records it, or why it was not taken.

@@ -101,6 +101,7 @@ pub enum ConfigError {
 struct Document {
     workspace: String,
     default_target: Option<String>,
+    default_backup: Option<String>,
     #[serde(default)]
     folders: Folders,
     #[serde(default)]
@@ -332,7 +333,7 @@ pub struct TargetConfig {
     pub anchors: Vec<String>,
     /// What a run needs to know of rehearsals.
     pub proof: ProofPolicy,
-    /// The backup that is taken before a run; without it the run does not start. Default none.
+    /// The backup that is taken before a run; without it the run does not start. Default everything.
     pub backup: Option<BackupPolicy>,
     /// The approvals a run needs. Default none.
     pub approvals: Option<ApprovalPolicy>,
@@ -469,9 +470,13 @@ impl Config {
             })
         };
         let timeouts = &document.timeouts;
+        let default_backup = match document.default_backup.as_deref() {
+            None => Some(BackupPolicy::Full),
+            Some(word) => read_backup_policy("default_backup", word)?,
+        };
         let mut targets = BTreeMap::new();
         for (name, table) in document.targets {
-            let target = read_target(&name, table)?;
+            let target = read_target(&name, table, default_backup)?;
             targets.insert(name, target);
         }
         let mut anchors = BTreeMap::new();
@@ -571,7 +576,23 @@ pub(crate) fn is_variable_name(name: &str) -> bool {
     name.bytes().next().is_some_and(starts) && name.bytes().all(|b| starts(b) || b.is_ascii_digit())
 }
 
-fn read_target(name: &str, table: TargetTable) -> Result<TargetConfig, ConfigError> {
+/// The backup that a word asks for.
+fn read_backup_policy(
+    key: impl Into<String>,
+    word: &str,
+) -> Result<Option<BackupPolicy>, ConfigError> {
+    let reason = "is \"off\", \"schema\", \"full\", \"scoped\" or \"external\"";
+    match BackupPolicy::parse(word) {
+        None if word != "off" => Err(value_error(key, reason)),
+        policy => Ok(policy),
+    }
+}
+
+fn read_target(
+    name: &str,
+    table: TargetTable,
+    default_backup: Option<BackupPolicy>,
+) -> Result<TargetConfig, ConfigError> {
     let key = format!("targets.{name}");
     check_name(&key, name)?;
     if name == SANDBOX_TARGET {
@@ -596,11 +617,8 @@ fn read_target(name: &str, table: TargetTable) -> Result<TargetConfig, ConfigErr
     let event_store = read_store(&key, table.event_store, table.event_store_env)?;
     let proof = read_proof_policy(&key, table.proof.as_deref(), table.proof_accepts)?;
     let backup = match table.backup.as_deref() {
-        None | Some("off") => None,
-        Some(word) => Some(BackupPolicy::parse(word).ok_or_else(|| {
-            let reason = "is \"off\", \"schema\", \"full\", \"scoped\" or \"external\"";
-            value_error(format!("{key}.backup"), reason)
-        })?),
+        None => default_backup,
+        Some(word) => read_backup_policy(format!("{key}.backup"), word)?,
     };
     let approvals = table.approvals.map(|table| read_approvals(&key, table)).transpose()?;
     let anchors = table.anchors;

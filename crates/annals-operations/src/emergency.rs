@@ -535,6 +535,9 @@ impl<P: Progress> Progress for Watching<'_, P> {
     fn recovered(&mut self, by: &str, began: Timestamp, steps: &[(String, ReconciledAs)]) {
         self.inner.recovered(by, began, steps);
     }
+    fn backing_up(&mut self, done: u64, total: u64) {
+        self.inner.backing_up(done, total);
+    }
     fn step_started(&mut self, step: &PlannedStep, at: usize, of: usize) {
         self.inner.step_started(step, at, of);
     }

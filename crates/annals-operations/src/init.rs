@@ -39,6 +39,7 @@ fn template(workspace: &str, supabase: bool, pipeline: bool) -> String {
     text + &format!(
         "\n# [targets.production]\n\
          # url_env = \"DATABASE_URL\"    # the variable that holds postgres://user:password@host:5432/database\n\
+         # backup = \"full\"             # before each run; or scoped, external, off\n\
          # platform = \"{platform}\"\n"
     )
 }

@@ -543,11 +543,24 @@ async fn change_on<P: Progress>(
     let mut notes = planned.notes;
     let mut announced = announced(options, &planned.plan, opened.history(), run);
     if !planned.plan.steps.is_empty() {
+        // In front of the backup, which is the first that is written for this run.
+        opened.publish().await?;
+        if let Err(refused) = opened.require_anchors(environment, &workspace, &target).await {
+            return Err(give_up(opened, refused).await?);
+        }
         let around = Around { environment, workspace: &workspace, target: &target };
         // In front of the look for drift: between that and the first step is no time for others.
         let what = (run, &planned.plan, &set);
         let external = options.external.as_ref();
-        match safeguard::before_run(around, &mut opened, what, external, interrupt).await {
+        match safeguard::before_run(
+            around,
+            &mut opened,
+            what,
+            external,
+            (&mut *progress, interrupt),
+        )
+        .await
+        {
             Ok(said) => notes.extend(said),
             // In an emergency the way back is worth more than one more copy of what is broken.
             Err(missing) if options.emergency.is_some() && !is_interrupted(&missing) => {
@@ -557,7 +570,10 @@ async fn change_on<P: Progress>(
                 announced.push(BreakGlassUsed { journal: None, reason, run, without }.into());
                 notes.push(format!("no backup could be taken before this run: {missing}"));
             }
-            Err(refused) => return Err(give_up(opened, refused).await?),
+            Err(refused) => {
+                progress.notice("note", &safeguard::demand(&workspace, &target));
+                return Err(give_up(opened, refused).await?);
+            }
         }
     }
     let before = match planned.plan.steps.is_empty() {
@@ -584,10 +600,6 @@ async fn change_on<P: Progress>(
             None
         }
         Some(before) => {
-            opened.publish().await?;
-            if let Err(refused) = opened.require_anchors(environment, &workspace, &target).await {
-                return Err(give_up(opened, refused).await?);
-            }
             let long_ms = workspace.config().long_transaction_ms;
             surroundings = preflight(&mut opened.session, touched, long_ms).await;
             for note in &surroundings {

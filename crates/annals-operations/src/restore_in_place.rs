@@ -134,8 +134,8 @@ async fn carry_out(
     let mut backup_before = None;
     if !options.without_backup {
         let of_backup = backups::Around { environment, workspace, target };
-        let taken = take_for_run(of_backup, opened, (Kind::Full, Vec::new()), *run, interrupt);
-        match taken.await {
+        let what = (Kind::Full, Vec::new());
+        match take_for_run(of_backup, opened, what, *run, (watcher, interrupt)).await {
             Ok(taken) => backup_before = Some(taken.backup),
             Err(failure) if options.right.emergency.is_some() => {
                 view.notes.push(format!("what was there is not kept: {failure}"));

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use annals_archive::{Kind, parse_table_names};
+use annals_archive::{Kind, Phase, Watcher, parse_table_names};
 use annals_events::{ExternalBackupNamed, RunId};
-use annals_executor::Interrupt;
+use annals_executor::{Interrupt, Progress};
 use annals_migrations::{Loss, MigrationSet, Plan, PlannedStep, losses};
 use annals_proof::lock_strength;
 
@@ -67,6 +67,15 @@ pub(crate) fn policy(workspace: &Workspace, target: &Target) -> Option<&'static 
     configured(workspace, target).map(BackupPolicy::as_str)
 }
 
+/// Who wants the backup without which a run does not begin.
+pub(crate) fn demand(workspace: &Workspace, target: &Target) -> String {
+    format!(
+        "no run begins without its backup: targets.{}.backup is {:?}, see annals.toml",
+        target.name,
+        policy(workspace, target).unwrap_or("off")
+    )
+}
+
 /// The longest name and the longest evidence an event holds, in characters.
 const MAX_CHARACTERS: usize = 1000;
 
@@ -101,15 +110,37 @@ pub(crate) fn check(
     Ok(())
 }
 
+/// Tells whoever watches a run how far its backup is.
+struct Told<'a, P> {
+    progress: &'a mut P,
+    done: u64,
+    total: u64,
+}
+
+impl<P: Progress> Watcher for Told<'_, P> {
+    fn begins(&mut self, phase: Phase, bytes: u64) {
+        (self.done, self.total) = (0, bytes);
+        if phase == Phase::Rows {
+            self.progress.backing_up(0, bytes);
+        }
+    }
+
+    fn advances(&mut self, bytes: u64) {
+        self.done += bytes;
+        self.progress.backing_up(self.done, self.total);
+    }
+}
+
 /// Sees to the backup the target wants before run `run`, and says what was done; nothing, if it wants
 /// none.
-pub(crate) async fn before_run(
+pub(crate) async fn before_run<P: Progress>(
     around: Around<'_>,
     opened: &mut Opened<'_>,
     (run, plan, set): (RunId, &Plan, &MigrationSet),
     external: Option<&ExternalBackup>,
-    interrupt: &mut Interrupt,
+    (progress, interrupt): (&mut P, &mut Interrupt),
 ) -> Result<Vec<String>, Failure> {
+    let watcher = &mut Told { progress, done: 0, total: 0 };
     let Some(policy) = configured(around.workspace, around.target) else { return Ok(Vec::new()) };
     let whole = |taken: &TakenBackup| {
         format!("backup {} was taken before the run: {} rows", taken.backup, taken.rows)
@@ -117,7 +148,8 @@ pub(crate) async fn before_run(
     match policy {
         BackupPolicy::Full | BackupPolicy::Schema => {
             let kind = if policy == BackupPolicy::Full { Kind::Full } else { Kind::Schema };
-            let taken = take_for_run(around, opened, (kind, Vec::new()), run, interrupt).await?;
+            let taken =
+                take_for_run(around, opened, (kind, Vec::new()), run, (watcher, interrupt)).await?;
             Ok(vec![whole(&taken)])
         }
         BackupPolicy::Scoped => match scope(around, opened, plan, set).await? {
@@ -129,7 +161,7 @@ pub(crate) async fn before_run(
                     })?,
                 };
                 let what = (Kind::Tables, named);
-                let taken = take_for_run(around, opened, what, run, interrupt).await?;
+                let taken = take_for_run(around, opened, what, run, (watcher, interrupt)).await?;
                 Ok(vec![match tables.is_empty() {
                     true => format!("{}: the plan reaches no table that is there", whole(&taken)),
                     false => format!("{} of {}", whole(&taken), tables.join(", ")),
@@ -137,7 +169,7 @@ pub(crate) async fn before_run(
             }
             Err(why) => {
                 let what = (Kind::Full, Vec::new());
-                let taken = take_for_run(around, opened, what, run, interrupt).await?;
+                let taken = take_for_run(around, opened, what, run, (watcher, interrupt)).await?;
                 Ok(vec![whole(&taken), format!("that is a backup of everything, as {why}")])
             }
         },

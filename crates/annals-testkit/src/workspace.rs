@@ -12,7 +12,7 @@ pub struct Workspace {
     url: String,
 }
 
-const CONFIG: &str = "workspace = \"test\"\ndefault_target = \"db\"\n\n[timeouts]\n\
+const CONFIG: &str = "workspace = \"test\"\ndefault_target = \"db\"\ndefault_backup = \"off\"\n\n[timeouts]\n\
     wait_for_lock = \"20s\"\n\n[targets.db]\nurl_env = \"TEST_URL\"\n";
 
 impl Workspace {

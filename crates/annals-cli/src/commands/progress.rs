@@ -7,6 +7,7 @@ use annals_events::{Direction, ReconciledAs, RecordedError, Timestamp};
 use annals_migrations::{PlannedStatement, PlannedStep};
 use annals_operations::{Advance, Blocker, Progress};
 
+use super::backup::size;
 use crate::output::Output;
 use crate::style::{self, BAD, FAINT, GOOD, NOTE};
 
@@ -74,6 +75,20 @@ fn far(by: &Advance<'_>) -> String {
 impl Progress for Lines<'_> {
     fn recovered(&mut self, by: &str, began: Timestamp, steps: &[(String, ReconciledAs)]) {
         self.output.recovered_run(by, &began.to_string(), &settled_steps(steps));
+    }
+
+    fn backing_up(&mut self, done: u64, total: u64) {
+        if done == 0 {
+            (self.began, self.said) = (Instant::now(), Instant::now());
+        }
+        // What a table takes is not what its rows are as text.
+        let part = (total > 0).then_some((done.min(total), total));
+        let text = format!("backup before the run: {} of about {}", size(done), size(total));
+        self.output.screen().bar(&text, part);
+        if !self.output.screen().has_bar() && self.said.elapsed() >= BETWEEN_LINES {
+            self.said = Instant::now();
+            self.output.say(&format!("  {FAINT}… {text}{FAINT:#}"));
+        }
     }
 
     fn step_started(&mut self, step: &PlannedStep, at: usize, of: usize) {
