@@ -185,25 +185,29 @@ impl<'a> Follows<'a> {
     }
 
     fn text(&self) -> String {
-        if self.done == 0 {
-            return self.phase.to_owned();
-        }
-        let elapsed_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
-        let rate = self.done.saturating_mul(1000) / elapsed_ms;
-        let mut text = format!("{} {} · {}/s", self.phase, size(self.done), size(rate));
-        if self.total > self.done && rate > 0 {
-            let left = (self.total - self.done) / rate;
-            text.push_str(&format!(" · about {left} s left"));
-        }
-        text
+        pace(self.phase, (self.done, self.total), self.began.elapsed())
     }
+}
+
+/// How many bytes of how many are done, how fast, and how long the rest takes at that rate.
+pub(crate) fn pace(what: &str, (done, total): (u64, u64), elapsed: Duration) -> String {
+    if done == 0 {
+        return what.to_owned();
+    }
+    let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+    let rate = done.saturating_mul(1000) / elapsed_ms;
+    let mut text = format!("{what} {} · {}/s", size(done), size(rate));
+    if total > done && rate > 0 {
+        text.push_str(&format!(" · ~{} s left", (total - done) / rate));
+    }
+    text
 }
 
 impl BackupWatcher for Follows<'_> {
     fn begins(&mut self, phase: BackupPhase, bytes: u64) {
         self.phase = match phase {
             BackupPhase::Schema => "schema",
-            BackupPhase::Rows => "copying rows",
+            BackupPhase::Rows => "rows",
             BackupPhase::Authenticate => "authenticating",
             BackupPhase::Load => "loading rows",
             BackupPhase::Indexes => "indexes and constraints",

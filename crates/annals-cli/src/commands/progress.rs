@@ -7,7 +7,7 @@ use annals_events::{Direction, ReconciledAs, RecordedError, Timestamp};
 use annals_migrations::{PlannedStatement, PlannedStep};
 use annals_operations::{Advance, Blocker, Progress};
 
-use super::backup::size;
+use super::backup::pace;
 use crate::output::Output;
 use crate::style::{self, BAD, FAINT, GOOD, NOTE};
 
@@ -83,7 +83,7 @@ impl Progress for Lines<'_> {
         }
         // What a table takes is not what its rows are as text.
         let part = (total > 0).then_some((done.min(total), total));
-        let text = format!("backup before the run: {} of about {}", size(done), size(total));
+        let text = pace("backup", (done, total), self.began.elapsed());
         self.output.screen().bar(&text, part);
         if !self.output.screen().has_bar() && self.said.elapsed() >= BETWEEN_LINES {
             self.said = Instant::now();
