@@ -11,8 +11,8 @@ const MIGRATIONS: usize = 5;
 
 /// With a wait that a machine under load does not use up.
 fn config(workspace: &Workspace, more: &str) {
-    let text = "workspace = \"test\"\ndefault_target = \"db\"\n\n[timeouts]\nwait_for_lock = \
-                \"5min\"\n\n[targets.db]\nurl_env = \"TEST_URL\"\n";
+    let text = "workspace = \"test\"\ndefault_target = \"db\"\ndefault_backup = \"off\"\n\n[timeouts]\n\
+                wait_for_lock = \"5min\"\n\n[targets.db]\nurl_env = \"TEST_URL\"\n";
     workspace.write("annals.toml", format!("{text}{more}\n"));
 }
 
